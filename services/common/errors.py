@@ -1,0 +1,83 @@
+"""Errors of a service's domain, and how they travel: a canonical gRPC code with google.rpc details.
+
+Raise a `DomainError` anywhere below a servicer; the interceptor turns it into a `google.rpc.Status` with
+`ErrorInfo` always, `BadRequest` when there are violations, `RetryInfo` when waiting helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is wrong with a request."""
+
+    field: str  #: path, for example "stages[2].prompt"
+    description: str
+
+
+class DomainError(Exception):
+    """A request that is refused, with the reason for programs and the message for people."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: StrEnum | str,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[Violation] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = str(reason)
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+        self.retry_after = retry_after  #: seconds
+
+
+def to_status(error: DomainError, *, domain: str) -> status_pb2.Status:
+    """The error as it goes over the wire."""
+    details: list[Any] = [
+        _packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=domain, metadata=error.metadata))
+    ]
+    if error.violations:
+        request = error_details_pb2.BadRequest()
+        for violation in error.violations:
+            request.field_violations.add(field=violation.field, description=violation.description)
+        details.append(_packed(request))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(int(error.retry_after * 1000))
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    code = getattr(code_pb2, error.code.name)
+    return status_pb2.Status(code=code, message=error.message, details=details)
+
+
+def error_info(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str]]:
+    """Reason and metadata of the ErrorInfo an RPC error carries; ("", {}) if it carries none."""
+    from grpc_status import rpc_status
+
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    for detail in status.details if status else ():
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            detail.Unpack(info)
+            return info.reason, dict(info.metadata)
+    return "", {}
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,70 @@
+"""What a policy is: a pure function that gives every ready stage a key; the smallest key goes first.
+
+The machine keeps the order. A policy says which of a job's moments change the keys of that job's ready stages
+(`rekey_on`), and only then are they computed again, so a decision costs O(log n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from services.scheduler.core.model import StageKind
+
+Key = tuple[object, ...]  #: comparable with every other key of the same policy
+
+
+class Moment(StrEnum):
+    """Moments of a job after which its keys may differ."""
+
+    TASK_STARTED = "TASK_STARTED"
+    TASK_ENDED = "TASK_ENDED"
+    STAGE_ENDED = "STAGE_ENDED"
+    STAGES_ADDED = "STAGES_ADDED"
+    TOKENS_COUNTED = "TOKENS_COUNTED"
+
+
+@dataclass(slots=True, kw_only=True)
+class JobView:
+    """What a policy may know of a job. Kept up to date by the machine; policies only read it."""
+
+    job_id: str
+    application: str
+    structure: str  #: "generated", "chain+width", "chain", "width" or "static", from the stages known so far
+    arrival: float  #: seconds
+    order: int  #: breaks ties between equal arrivals
+    running_tasks: int = 0
+    attained_llm_seconds: float = 0.0  #: service received by tasks that ended
+    attained_tool_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView:
+    """What a policy may know of a ready stage."""
+
+    stage_id: str
+    name: str
+    occurrence: int
+    kind: StageKind
+    position: int
+    ready_at: float  #: seconds
+    width: int  #: tasks
+    prompt_tokens: int  #: of all its tasks, as far as known
+
+
+class Policy(Protocol):
+    """Ranks ready stages. `key` must be a pure function of its arguments."""
+
+    name: str
+    rekey_on: frozenset[Moment]
+
+    def key(self, job: JobView, stage: StageView) -> Key:
+        """Smallest goes first. Must end in (job.order, stage.position), so that no two stages tie."""
+        ...
+
+
+def order(policy: Policy, ready: Sequence[tuple[JobView, StageView]]) -> list[tuple[JobView, StageView]]:
+    """The order in which the machine would dispatch `ready`, had it nothing else to mind."""
+    return sorted(ready, key=lambda pair: policy.key(*pair))

@@ -1,0 +1,196 @@
+"""How the durable state is asked for. `MemoryState` and `RedisState` implement all of it and pass one contract suite.
+
+Promises of every implementation:
+* each method is atomic: after a crash its effect is there whole or not at all;
+* when a mutating method returns, its effect is durable (Redis: as durable as its AOF settings say);
+* losing the connection raises `StateUnavailable`; repeating the call is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.scheduler.core.model import JobState, PolicySettings, StageSnapshot
+from services.state.records import (
+    ApplicationRecord,
+    Commit,
+    JobEvent,
+    JobOutputs,
+    JobRecord,
+    Leader,
+    StoredJob,
+    TaskKey,
+)
+
+
+class StateError(Exception):
+    """The durable state refused or failed."""
+
+
+class StateUnavailable(StateError):
+    """The store cannot be reached, or is still loading; the call may be repeated."""
+
+
+class LeadershipLost(StateError):
+    """Another scheduler leads: this one must stop acting at once."""
+
+
+class CommitGap(StateError):
+    """The store has lost commits that were acknowledged (a restart without full fsync): rebuild from what it has."""
+
+
+class VersionExists(StateError):
+    """The application's version is registered with other content."""
+
+
+class RequestIdReused(StateError):
+    """The request id was used for something else."""
+
+
+class QueueFull(StateError):
+    """As many jobs are active as may be."""
+
+
+class HistoryCompacted(StateError):
+    """Changes after the given sequence are not kept any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    states: frozenset[JobState] = frozenset()  #: empty: all
+    application: str = ""  #: empty: all
+    version: int = 0  #: 0: all
+    labels: tuple[tuple[str, str], ...] = ()  #: all of them
+
+
+class ApplicationStore(Protocol):
+    async def put_application(self, record: ApplicationRecord) -> ApplicationRecord:
+        """Registers a version; the same content again returns (and if need be undeletes) what is there.
+
+        Raises VersionExists.
+        """
+        ...
+
+    async def get_application(
+        self, application: str, version: int | None = None, *, include_deleted: bool = False
+    ) -> ApplicationRecord | None:
+        """Returns a version, or the highest one that is not deleted."""
+        ...
+
+    async def list_applications(self, *, after: str = "", limit: int = 50) -> list[ApplicationRecord]:
+        """Returns the highest version of each application whose name is greater than `after`, by name."""
+        ...
+
+    async def delete_application(self, application: str, version: int | None = None) -> list[int]:
+        """Hides a version, or all; returns the versions that were hidden now."""
+        ...
+
+
+class JobStore(Protocol):
+    """The planner's view."""
+
+    async def submit(
+        self,
+        record: JobRecord,
+        *,
+        input: bytes,
+        stages: Sequence[StageSnapshot],
+        results: Mapping[TaskKey, bytes] | None = None,
+        max_active: int,
+    ) -> tuple[JobRecord, bool]:
+        """Makes a job durable as PENDING with its first event, and marks it for admission.
+
+        Returns the record with its `order`, and whether it is new: a repeat (same request_id, same digest) gives
+        the first job's record. `results` are given for a rerun. Raises RequestIdReused, QueueFull.
+        """
+        ...
+
+    async def get_job(self, job_id: str, *, stages: bool = True) -> StoredJob | None: ...
+
+    async def get_input(self, job_id: str) -> bytes | None: ...
+
+    async def list_jobs(self, where: JobFilter, *, before: int | None = None, limit: int = 50) -> list[StoredJob]:
+        """Returns jobs without stages, newest first, whose `order` is smaller than `before`."""
+        ...
+
+    async def get_outputs(self, job_id: str) -> JobOutputs | None:
+        """Reads the job, its input and all results in one consistent step."""
+        ...
+
+    async def get_output(self, job_id: str) -> bytes | None:
+        """Returns the job's rendered output, a serialised google.protobuf.Value."""
+        ...
+
+    async def read_events(self, job_id: str, *, after: int, limit: int = 500) -> list[JobEvent]:
+        """Returns changes with a sequence greater than `after`, in order. Raises HistoryCompacted."""
+        ...
+
+    def watch_changes(self, job_id: str) -> AsyncIterator[None]:
+        """Yields when the job may have changed (at once for the first time, and at least every second)."""
+        ...
+
+    def watch_deltas(self, job_id: str) -> AsyncIterator[bytes]:
+        """Yields output deltas (serialised WatchJobResponse.OutputDelta) published from now on; may drop some."""
+        ...
+
+    async def pending_admissions(self, *, limit: int = 1000) -> list[str]:
+        """Returns ids of jobs that no scheduler has taken up yet."""
+        ...
+
+    async def leader(self) -> Leader | None: ...
+
+
+class SchedulerStore(Protocol):
+    """The scheduler's view. Every write carries the leader's epoch, and an old epoch is refused."""
+
+    async def acquire_leadership(self, *, instance: str, address: str, ttl: float) -> Leader | None:
+        """Takes the lead with a new epoch if nobody holds it; None if somebody does. `ttl` in seconds."""
+        ...
+
+    async def renew_leadership(self, leader: Leader, *, ttl: float) -> bool:
+        """Extends the lead; False when it was lost."""
+        ...
+
+    async def release_leadership(self, leader: Leader) -> None:
+        """Gives the lead up, if it is still held."""
+        ...
+
+    async def leader(self) -> Leader | None: ...
+
+    async def commit(self, leader: Leader, number: int, commit: Commit) -> None:
+        """Applies a commit. `number` counts the commits of this epoch from 1.
+
+        A repeat of the last number is a no-op, so a commit whose answer was lost can be sent again.
+        Raises LeadershipLost, CommitGap, StateUnavailable.
+        """
+        ...
+
+    def load_active_jobs(self) -> AsyncIterator[StoredJob]:
+        """All jobs that have not ended, PENDING ones included, in their order."""
+        ...
+
+    async def load_jobs(self, job_ids: Iterable[str]) -> list[StoredJob]:
+        """The given jobs with their stages; unknown ones are left out."""
+        ...
+
+    async def get_payload(self, job_id: str, task: TaskKey) -> bytes | None: ...
+
+    async def get_policy(self) -> PolicySettings | None:
+        """The policy that was last committed."""
+        ...
+
+    async def publish_delta(self, job_id: str, delta: bytes) -> None:
+        """Sends a delta to whoever watches; nobody hears it later."""
+        ...
+
+
+class State(ApplicationStore, JobStore, SchedulerStore, Protocol):
+    """All of it, as one connection to one shard."""
+
+    async def ping(self) -> None:
+        """Raises StateUnavailable if the store does not answer."""
+        ...
+
+    async def aclose(self) -> None: ...
