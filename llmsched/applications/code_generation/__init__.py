@@ -1,0 +1,1 @@
+"""Writing code with an LLM: draft, test, mend, until the tests pass."""

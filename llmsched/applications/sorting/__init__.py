@@ -1,0 +1,1 @@
+"""Sorting numbers with an LLM, as in Graph of Thoughts: split, sort the parts, score, keep the best, merge."""
