@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.common.errors import DomainError
 from services.common.interceptors import ErrorInterceptor
 
 #: More than about a thousand RPCs started at once get spurious CANCELLED with gRPC's own limits.
@@ -47,15 +48,21 @@ class GrpcServer:
         domain: str,
         services: Sequence[str],
         register: Callable[[grpc.aio.Server], None],
+        translate: Callable[[Exception], DomainError | None] | None = None,
         max_message_bytes: int = 64 << 20,
     ) -> None:
-        """`services` are full names for health and reflection; `register` adds the servicers."""
+        """`services` are full names for health and reflection; `register` adds the servicers.
+
+        `translate` gives the domain's word for an exception of a lower layer, or None.
+        """
         options = [
             *_OPTIONS,
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
         ]
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor(domain=domain)], options=options)
+        self._server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(domain=domain, translate=translate)], options=options
+        )
         self._services = services
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -67,10 +74,10 @@ class GrpcServer:
         await self._server.start()
         await self.set_serving(True)
 
-    async def set_serving(self, serving: bool) -> None:
-        """What health probes are told."""
+    async def set_serving(self, serving: bool, *services: str) -> None:
+        """What health probes are told of these services; of the process ("") and all services if none is named."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *self._services):
+        for service in services or ("", *self._services):
             await self._health.set(service, status)
 
     async def stop(self, grace: float = 5.0) -> None:

@@ -19,8 +19,16 @@ _log = get_logger(__name__)
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Turns exceptions into statuses. Unary calls without a deadline get a default one instead of a refusal."""
 
-    def __init__(self, *, domain: str, default_deadline: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        domain: str,
+        translate: Callable[[Exception], DomainError | None] | None = None,
+        default_deadline: float = 60.0,
+    ) -> None:
+        """`translate` gives the domain's word for an exception of a lower layer, or None."""
         self._domain = domain
+        self._translate = translate or (lambda error: None)
         self._default_deadline = default_deadline
 
     async def intercept_service(
@@ -72,8 +80,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def _abort(self, method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        if isinstance(error, DomainError):
-            await context.abort_with_status(rpc_status.to_status(to_status(error, domain=self._domain)))
+        known = error if isinstance(error, DomainError) else self._translate(error)
+        if known is not None:
+            await context.abort_with_status(rpc_status.to_status(to_status(known, domain=self._domain)))
         # What nobody foresaw: the caller gets a number to quote, the log gets the trace.
         incident = uuid.uuid4().hex[:12]
         _log.exception("unexpected error", action="rpc_failed", method=method, incident=incident)

@@ -65,7 +65,8 @@ def job_place(job_id: str, traceparent: str) -> Place:
 
 
 class Telemetry:
-    """Writes spans and metrics of one service. `enabled` is False when nobody asked for them."""
+    """Writes spans and metrics of one service. `enabled` is False when nobody asked for spans, `metrics_enabled` when
+    nobody asked for metrics."""
 
     def __init__(self, service: str) -> None:
         exporter = os.environ.get("OTEL_TRACES_EXPORTER", "")
@@ -75,8 +76,9 @@ class Telemetry:
         self._shutdown: list[Any] = []
         if self.enabled:
             self._shutdown.append(_start_traces(service, console=exporter == "console"))
-        if not off:
-            self._shutdown += _start_metrics(service)
+        readers = [] if off else _start_metrics(service)
+        self.metrics_enabled = bool(readers)
+        self._shutdown += readers
         self._tracer = trace.get_tracer("llmsched")
         self.meter = metrics.get_meter("llmsched")
 

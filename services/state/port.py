@@ -8,7 +8,7 @@ Promises of every implementation:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from services.state.records import (
     JobOutputs,
     JobRecord,
     Leader,
+    Observation,
     StoredJob,
     TaskKey,
 )
@@ -64,6 +65,15 @@ class JobFilter:
     version: int = 0  #: 0: all
     labels: tuple[tuple[str, str], ...] = ()  #: all of them
 
+    def matches(self, job: StoredJob) -> bool:
+        record = job.record
+        return (
+            (not self.states or job.status.state in self.states)
+            and self.application in ("", record.application)
+            and self.version in (0, record.version)
+            and all(record.labels.get(key) == value for key, value in self.labels)
+        )
+
 
 class ApplicationStore(Protocol):
     async def put_application(self, record: ApplicationRecord) -> ApplicationRecord:
@@ -102,8 +112,9 @@ class JobStore(Protocol):
     ) -> tuple[JobRecord, bool]:
         """Makes a job durable as PENDING with its first event, and marks it for admission.
 
-        Returns the record with its `order`, and whether it is new: a repeat (same request_id, same digest) gives
-        the first job's record. `results` are given for a rerun. Raises RequestIdReused, QueueFull.
+        Returns the record with its `order`, and whether it is new: a repeat (same request_id, same digest; or same
+        job_id, as after a lost answer) gives the first job's record. `results` are given for a rerun.
+        Raises RequestIdReused, QueueFull; a repeat is never refused for the queue's length.
         """
         ...
 
@@ -124,19 +135,28 @@ class JobStore(Protocol):
         ...
 
     async def read_events(self, job_id: str, *, after: int, limit: int = 500) -> list[JobEvent]:
-        """Returns changes with a sequence greater than `after`, in order. Raises HistoryCompacted."""
+        """Returns changes with a sequence greater than `after`, in order; none of a job that is not kept.
+
+        Raises HistoryCompacted, also when `after` lies ahead of the job: then the store has lost changes.
+        """
         ...
 
-    def watch_changes(self, job_id: str) -> AsyncIterator[None]:
-        """Yields when the job may have changed (at once for the first time, and at least every second)."""
+    def watch_changes(self, job_id: str) -> AsyncGenerator[None, None]:
+        """Yields when the job may have changed (at once for the first time, and at least every second).
+
+        Ends when the state is closed. Never raises StateUnavailable: the read that follows does.
+        """
         ...
 
-    def watch_deltas(self, job_id: str) -> AsyncIterator[bytes]:
-        """Yields output deltas (serialised WatchJobResponse.OutputDelta) published from now on; may drop some."""
+    def watch_deltas(self, job_id: str) -> AsyncGenerator[bytes, None]:
+        """Yields output deltas (serialised WatchJobResponse.OutputDelta) published from now on; may drop some.
+
+        Ends when the state is closed.
+        """
         ...
 
     async def pending_admissions(self, *, limit: int = 1000) -> list[str]:
-        """Returns ids of jobs that no scheduler has taken up yet."""
+        """Returns ids of jobs that no scheduler has taken up yet, in their order: those without any commit."""
         ...
 
     async def leader(self) -> Leader | None: ...
@@ -146,15 +166,18 @@ class SchedulerStore(Protocol):
     """The scheduler's view. Every write carries the leader's epoch, and an old epoch is refused."""
 
     async def acquire_leadership(self, *, instance: str, address: str, ttl: float) -> Leader | None:
-        """Takes the lead with a new epoch if nobody holds it; None if somebody does. `ttl` in seconds."""
+        """Takes the lead with a new epoch if nobody else holds it; None if somebody does. `ttl` in seconds.
+
+        Epochs grow, and do so even if the store lost the last ones: they are at least milliseconds since the epoch.
+        """
         ...
 
     async def renew_leadership(self, leader: Leader, *, ttl: float) -> bool:
-        """Extends the lead; False when it was lost."""
+        """Extends the lead; False when it was lost. A lead that ran out is still extended if nobody took it."""
         ...
 
     async def release_leadership(self, leader: Leader) -> None:
-        """Gives the lead up, if it is still held."""
+        """Gives the lead up, if it is still held; later commits of this epoch are refused."""
         ...
 
     async def leader(self) -> Leader | None: ...
@@ -162,8 +185,10 @@ class SchedulerStore(Protocol):
     async def commit(self, leader: Leader, number: int, commit: Commit) -> None:
         """Applies a commit. `number` counts the commits of this epoch from 1.
 
-        A repeat of the last number is a no-op, so a commit whose answer was lost can be sent again.
-        Raises LeadershipLost, CommitGap, StateUnavailable.
+        A repeat of the last number is a no-op, so a commit whose answer was lost can be sent again. Any commit of a
+        job takes it off the pending admissions. Raises LeadershipLost, StateUnavailable; CommitGap when the number
+        skips some, the store does not know this epoch yet or not one of the jobs: acquire the lead again (which
+        starts a new epoch), and load what there is.
         """
         ...
 
@@ -186,7 +211,18 @@ class SchedulerStore(Protocol):
         ...
 
 
-class State(ApplicationStore, JobStore, SchedulerStore, Protocol):
+class ObservationStore(Protocol):
+    """The profiler's view."""
+
+    async def read_observations(self, *, after: str = "", limit: int = 500) -> list[Observation]:
+        """Returns observations behind a position, in the order of their commits; "" is the oldest one kept.
+
+        What is compacted before it was read is skipped silently: it is a sample less.
+        """
+        ...
+
+
+class State(ApplicationStore, JobStore, SchedulerStore, ObservationStore, Protocol):
     """All of it, as one connection to one shard."""
 
     async def ping(self) -> None:

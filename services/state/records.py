@@ -157,6 +157,14 @@ class Leader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a job has shown to the profiler."""
+
+    position: str  #: opaque; where to go on reading
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobOutputs:
     """What unfolding a stage may look at."""
 

@@ -127,6 +127,7 @@ class TaskSnapshot:
     spec: TaskSpec
     state: TaskState = TaskState.READY
     attempt: int = 0  #: number of the latest attempt; 0 before the first
+    losses: int = 0  #: attempts that ended with their executor, not by themselves; do not count against max_attempts
     executor_id: str | None = None  #: of the latest attempt
     started_at: float | None = None  #: dispatch of the latest attempt
     ended_at: float | None = None
@@ -139,7 +140,7 @@ class TaskSnapshot:
 class StageSnapshot:
     spec: StageSpec
     state: StageState = StageState.WAITING
-    unfolding: int = 0  #: how often it was unfolded; the version of the evidence
+    unfolding: int = 0  #: number of the latest unfolding, asked or answered; 0 before the first
     again: bool = False  #: EXPANDED: unfold again when the added stages are done
     waits_on: tuple[str, ...] = ()  #: EXPANDED: the stages it waits for
     tasks: tuple[TaskSnapshot, ...] = ()
@@ -156,11 +157,11 @@ class JobSnapshot:
     arrival: float  #: when it was accepted; JCT counts from here
     order: int  #: breaks ties between equal arrivals: intake sequence, or line of a workload
     stages: tuple[StageSnapshot, ...]
+    structure: str = "static"  #: set by the planner: "generated", "chain+width", "chain", "width" or "static"
     state: JobState = JobState.PENDING
     started_at: float | None = None
     ended_at: float | None = None
     failure: Failure | None = None
-    structure: str = "static"  #: "generated", "chain+width", "chain", "width" or "static", known at arrival
     cancel_requested: bool = False  #: CANCELLING ends as CANCELLED, else as FAILED
 
 

@@ -125,7 +125,9 @@ class PlanStage(_message.Message):
     def __init__(self, llm: _Optional[_Union[LlmStage, _Mapping]] = ..., tools: _Optional[_Iterable[str]] = ..., max_stages: _Optional[int] = ..., max_retries: _Optional[int] = ...) -> None: ...
 
 class DynamicStage(_message.Message):
-    __slots__ = ("plan",)
+    __slots__ = ("plan", "keep_going")
     PLAN_FIELD_NUMBER: _ClassVar[int]
+    KEEP_GOING_FIELD_NUMBER: _ClassVar[int]
     plan: str
-    def __init__(self, plan: _Optional[str] = ...) -> None: ...
+    keep_going: bool
+    def __init__(self, plan: _Optional[str] = ..., keep_going: bool = ...) -> None: ...

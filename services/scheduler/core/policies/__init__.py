@@ -1,0 +1,46 @@
+"""The policies by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.policies.base import Policy
+from services.scheduler.core.policies.fair import Fair
+from services.scheduler.core.policies.fcfs import Fcfs
+from services.scheduler.core.policies.ps_tcs import PsTcs
+from services.scheduler.core.policies.request_fcfs import RequestFcfs
+
+__all__ = ["POLICIES", "UnknownPolicy", "make_policy"]
+
+#: How to make each policy of its settings.
+POLICIES: Mapping[str, Callable[[PolicySettings], Policy]] = {
+    policy.name: policy for policy in (Fcfs, RequestFcfs, Fair, PsTcs)
+}
+
+#: Settings that only some policies take, and which.
+_PARAMETERS = {"application_order": ("ps-tcs",)}
+
+
+class UnknownPolicy(ValueError):
+    """The settings name no policy, or give one a parameter that it cannot have."""
+
+
+def make_policy(settings: PolicySettings) -> Policy:
+    """Makes the policy that the settings describe.
+
+    Raises:
+        UnknownPolicy: no such policy, a parameter that it does not take, or a value that makes no sense.
+    """
+    if settings.name not in POLICIES:
+        raise UnknownPolicy(f"no policy {settings.name!r}; there are: {', '.join(sorted(POLICIES))}")
+    for parameter, takers in _PARAMETERS.items():
+        if getattr(settings, parameter) and settings.name not in takers:
+            raise UnknownPolicy(f"policy {settings.name!r} takes no {parameter}; it is for: {', '.join(takers)}")
+    if len(set(settings.application_order)) < len(settings.application_order):
+        raise UnknownPolicy("application_order names an application twice")
+    ageing = settings.ageing_seconds
+    if ageing is not None and not (math.isfinite(ageing) and ageing >= 0):
+        raise UnknownPolicy(f"ageing_seconds must be a number of seconds from 0 up, not {ageing}")
+    return POLICIES[settings.name](settings)

@@ -32,7 +32,7 @@ class JobView:
 
     job_id: str
     application: str
-    structure: str  #: "generated", "chain+width", "chain", "width" or "static", from the stages known so far
+    structure: str  #: "generated", "chain+width", "chain", "width" or "static": what its application can do
     arrival: float  #: seconds
     order: int  #: breaks ties between equal arrivals
     running_tasks: int = 0

@@ -1,0 +1,160 @@
+"""Commands for operators: executors, queue, explain, policy."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from llmsched.cli import output
+from llmsched.cli.command import Command, Settings, pass_settings
+from llmsched.client import Client
+from llmsched.types import Policy, QueuedStage
+
+
+@click.command(cls=Command)
+@pass_settings
+def executors(settings: Settings) -> None:
+    """Show executors and the cluster's load."""
+    cluster = settings.run(lambda client: client.cluster())
+    if settings.as_json:
+        output.print_json(cluster)
+        return
+    rows = [
+        (
+            executor.executor_id,
+            executor.kind,
+            output.state(executor.state),
+            f"{executor.used_slots}/{executor.slots}",
+            executor.engine_waiting or "",
+            output.since(executor.heartbeat_time),
+            ", ".join(executor.offers),
+            output.pairs(executor.labels),
+        )
+        for executor in cluster.executors
+    ]
+    columns = ["EXECUTOR", "KIND", "STATE", "SLOTS", "WAITING", "LAST SEEN", "OFFERS", "LABELS"]
+    output.print_table(columns, rows, empty="No executors are attached.")
+    click.echo(
+        f"{cluster.active_jobs} jobs, {cluster.ready_stages} stages waiting,"
+        f" {cluster.running_attempts} attempts running, policy {describe(cluster.policy)}, epoch {cluster.epoch}",
+        err=True,
+    )
+
+
+@click.command(cls=Command)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
+@pass_settings
+def queue(settings: Settings, limit: int) -> None:
+    """Show stages that wait, in the order in which they would run."""
+
+    async def work(client: Client) -> list[QueuedStage]:
+        return [stage async for stage in client.queue(limit=limit)]
+
+    stages = settings.run(work)
+    if settings.as_json:
+        output.print_json(stages)
+    else:
+        _print_queue(stages)
+
+
+@click.command(cls=Command)
+@click.argument("job")
+@pass_settings
+def explain(settings: Settings, job: str) -> None:
+    """Say why the stages of JOB run or wait, with the numbers used."""
+    found = settings.run(lambda client: client.explain(job))
+    if settings.as_json:
+        output.print_json(found)
+        return
+    console = output.console()
+    console.print(output.text(f"policy {describe(found.policy)}", "dim"))
+    for reason in found.reasons:
+        console.print(output.text(reason))
+    if found.queued:
+        _print_queue(found.queued)
+    rows = [
+        (
+            decision.number,
+            f"{decision.decide_time:%H:%M:%S}" if decision.decide_time else "",
+            f"{decision.stage_id}[{decision.task_index}]",
+            decision.attempt,
+            decision.executor_id,
+            decision.rule,
+            decision.key,
+            output.span(decision.waited),
+            decision.waiting_stages,
+        )
+        for decision in found.decisions
+    ]
+    columns = ["DECISION", "TIME", "TASK", "ATTEMPT", "EXECUTOR", "BY", "KEY", "WAITED", "PASSED OVER"]
+    output.print_table(columns, rows, empty="No decisions about this job yet.")
+
+
+@click.group()
+def policy() -> None:
+    """Show or change the scheduling policy."""
+
+
+@policy.command(cls=Command)
+@pass_settings
+def show(settings: Settings) -> None:
+    """Show the policy in force and those there are."""
+
+    async def work(client: Client) -> tuple[Policy, tuple[str, ...]]:
+        return await client.policy(), await client.policies()
+
+    current, available = settings.run(work)
+    if settings.as_json:
+        output.print_json({"policy": current, "available": available})
+        return
+    click.echo(describe(current))
+    click.echo(f"available: {', '.join(available)}")
+
+
+@policy.command("set", cls=Command)
+@click.argument("name")
+@click.option("--order", default="", metavar="APP,APP,…", help="ps-tcs: applications, first served first.")
+@click.option("--ageing", type=click.FloatRange(min=0), metavar="SECONDS", help="Oldest first beyond this; 0: never.")
+@pass_settings
+def set_(settings: Settings, name: str, order: str, ageing: float | None) -> None:
+    """Schedule by policy NAME from the next decision on."""
+    wanted = Policy(
+        name=name,
+        application_order=tuple(filter(None, order.split(","))),
+        ageing=None if ageing is None else timedelta(seconds=ageing),
+    )
+    current = settings.run(lambda client: client.set_policy(wanted))
+    if settings.as_json:
+        output.print_json(current)
+    else:
+        click.echo(describe(current))
+
+
+def describe(policy: Policy) -> str:
+    """A policy in one line."""
+    parts = [policy.name]
+    if policy.application_order:
+        parts.append(f"order {','.join(policy.application_order)}")
+    if policy.ageing is not None:
+        parts.append(f"ageing {output.span(policy.ageing)}" if policy.ageing else "no ageing guard")
+    return ", ".join(parts)
+
+
+def _print_queue(stages: list[QueuedStage] | tuple[QueuedStage, ...]) -> None:
+    rows = [
+        (
+            stage.rank,
+            stage.job_id,
+            stage.stage_id,
+            stage.application,
+            stage.requirement,
+            stage.waiting_tasks,
+            output.since(stage.ready_time),
+            stage.key,
+            stage.reason,
+        )
+        for stage in stages
+    ]
+    columns = ["RANK", "JOB", "STAGE", "APPLICATION", "NEEDS", "TASKS", "READY", "KEY", "REASON"]
+    output.print_table(columns, rows, empty="Nothing waits.")

@@ -1,0 +1,187 @@
+"""Calls of one gRPC service: where to send them, how long to try, and whom to try next."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from llmsched.errors import (
+    ConflictError,
+    DeadlineExceededError,
+    LLMSchedError,
+    OptionsError,
+    OverloadedError,
+    TransientError,
+    UnavailableError,
+    Violation,
+    from_rpc_error,
+)
+from llmsched.options import Options
+
+_Reply = TypeVar("_Reply", bound=Message)
+
+_CHANNEL_OPTIONS = [
+    # gRPC's own waiting time before it dials again grows to two minutes; ours is in Backoff.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Snapshots of large jobs and stage outputs go beyond the default of 4 MiB.
+    ("grpc.max_receive_message_length", 256 * 2**20),
+    ("grpc.max_send_message_length", 256 * 2**20),
+]
+
+
+class Backoff:
+    """Growing pauses between tries: 0.1 s, doubled up to 2 s, each shortened at random by up to a half."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._pause = 0.1
+
+    def next(self, wanted: timedelta | None = None) -> float:
+        """Seconds to wait now; at least `wanted`, what the server asked for."""
+        pause = self._pause * self._rng.uniform(0.5, 1.0)
+        self._pause = min(2.0, self._pause * 2)
+        return max(pause, wanted.total_seconds() if wanted else 0.0)
+
+    def reset(self) -> None:
+        """Start again with short pauses, after something worked."""
+        self._pause = 0.1
+
+
+class Service:
+    """One gRPC service at one or more addresses, of which one answers.
+
+    A server that answers NOT_LEADER, or none at all, makes the next call go to the leader it names, else to the
+    next address.
+    """
+
+    def __init__(self, name: str, *, role: str, addresses: Sequence[str], options: Options) -> None:
+        self._name = name
+        self._role = role
+        self._addresses = list(addresses)
+        self._current = self._addresses[0]
+        self._options = options
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._rng = random.Random()
+
+    async def call(self, method: str, request: Message, reply: type[_Reply]) -> _Reply:
+        """Call a unary method until it works, it is refused, or patience ends.
+
+        A repeat sends the same request, so mutations must carry a request_id. Raises LLMSchedError.
+        """
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        backoff = Backoff(self._rng)
+        while True:
+            try:
+                return await self._call_once(method, request, reply, begin + self._options.timeout - clock())
+            except LLMSchedError as error:
+                pause = self.pause_after(error, backoff)
+                patience = (
+                    self._options.timeout if isinstance(error, OverloadedError) else self._options.connect_timeout
+                )
+                if pause is None or clock() + pause >= begin + min(patience, self._options.timeout):
+                    raise
+            await asyncio.sleep(pause)
+
+    async def stream(
+        self, method: str, request: Message, reply: type[_Reply], idle: float
+    ) -> AsyncGenerator[_Reply, None]:
+        """The messages of one streaming call. Raises LLMSchedError; UnavailableError after `idle` silent seconds."""
+        address = self._current
+        call = self._channel(address).unary_stream(
+            self._path(method),
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=reply.FromString,
+        )(request)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(idle):
+                        message: Any = await call.read()
+                except TimeoutError:
+                    raise UnavailableError(f"{self._role} at {address} has fallen silent") from None
+                if message is grpc.aio.EOF:
+                    return
+                yield message
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, server=self._role, address=address) from error
+        finally:
+            call.cancel()
+
+    def pause_after(self, error: LLMSchedError, backoff: Backoff) -> float | None:
+        """Seconds to wait before the next try, which may go to another address; None: trying again is no use."""
+        if isinstance(error, ConflictError) and error.reason == "NOT_LEADER":
+            return self._follow(error.metadata.get("leader", ""), backoff)
+        if isinstance(error, UnavailableError):
+            self._rotate()
+            return backoff.next(error.retry_after)
+        # Without a RetryInfo the refusal is about the request, for example its size.
+        if isinstance(error, TransientError) and error.retry_after is not None:
+            return backoff.next(error.retry_after)
+        return None
+
+    async def close(self) -> None:
+        """Close all connections; calls that run end with an error."""
+        channels, self._channels = list(self._channels.values()), {}
+        for channel in channels:
+            await channel.close()
+
+    async def _call_once(self, method: str, request: Message, reply: type[_Reply], timeout: float) -> _Reply:
+        address = self._current
+        if timeout <= 0:
+            raise DeadlineExceededError(f"{self._role} at {address} did not answer in time")
+        call = self._channel(address).unary_unary(
+            self._path(method),
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=reply.FromString,
+        )
+        try:
+            answer: Any = await call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, server=self._role, address=address) from error
+        message: _Reply = answer
+        return message
+
+    def _follow(self, leader: str, backoff: Backoff) -> float:
+        if leader and leader != self._current:
+            self._current = leader
+        else:
+            self._rotate()
+        # Two servers that take each other for the leader must not be asked without a pause.
+        return backoff.next()
+
+    def _rotate(self) -> None:
+        known = self._addresses
+        # A leader that was followed need not be among the addresses; then start over.
+        place = known.index(self._current) + 1 if self._current in known else 0
+        self._current = known[place % len(known)]
+
+    def _path(self, method: str) -> str:
+        return f"/{self._name}/{method}"
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        # Made on first use, since a channel belongs to the event loop that runs then.
+        if address not in self._channels:
+            self._channels[address] = _open(address, self._options)
+        return self._channels[address]
+
+
+def _open(address: str, options: Options) -> grpc.aio.Channel:
+    if not options.tls:
+        return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    files = [options.ca_file, options.key_file, options.cert_file]
+    try:
+        authorities, key, certificate = (file.read_bytes() if file else None for file in files)
+    except OSError as error:
+        problem = Violation(path=str(error.filename), message=error.strerror or str(error))
+        raise OptionsError("the client's settings are wrong", violations=[problem]) from error
+    credentials = grpc.ssl_channel_credentials(authorities, key, certificate)
+    return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)

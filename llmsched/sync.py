@@ -1,0 +1,232 @@
+"""The blocking client: the same calls for programs without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from llmsched.application import Application, ApplicationSpec
+from llmsched.client import Client
+from llmsched.events import Event
+from llmsched.jobs import JobHandle
+from llmsched.options import Options
+from llmsched.types import Cluster, Explanation, Job, JobState, Policy, QueuedStage, RegisteredApplication, TaskOutput
+
+_T = TypeVar("_T")
+
+
+class _Loop:
+    """An event loop in a thread of its own, and the way into it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        # A daemon: a program that forgets to close its client still ends.
+        self._thread = threading.Thread(target=self._loop.run_forever, name="llmsched-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        if not self._thread.is_alive():
+            work.close()
+            raise RuntimeError("this client is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C in the waiting thread ends the call too.
+            future.cancel()
+            raise
+
+    def iterate(self, source: AsyncGenerator[_T, None]) -> Iterator[_T]:
+        async def advance() -> tuple[_T] | None:
+            # An iterator's end cannot travel through a future as an exception.
+            try:
+                return (await anext(source),)
+            except StopAsyncIteration:
+                return None
+
+        try:
+            while item := self.run(advance()):
+                yield item[0]
+        finally:
+            if self._thread.is_alive():
+                self.run(source.aclose())
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+class SyncJobHandle:
+    """Refers to one job; see `JobHandle`."""
+
+    def __init__(self, loop: _Loop, handle: JobHandle) -> None:
+        self._loop = loop
+        self._handle = handle
+
+    @property
+    def name(self) -> str:
+        """Format: jobs/{job}."""
+        return self._handle.name
+
+    @property
+    def id(self) -> str:
+        """The name without `jobs/`."""
+        return self._handle.id
+
+    def __repr__(self) -> str:
+        return f"SyncJobHandle({self.name!r})"
+
+    def status(self) -> Job:
+        """See `JobHandle.status`."""
+        return self._loop.run(self._handle.status())
+
+    def events(self, *, deltas: bool = False, after_sequence: int = 0) -> Iterator[Event]:
+        """See `JobHandle.events`."""
+        return self._loop.iterate(self._handle.events(deltas=deltas, after_sequence=after_sequence))
+
+    def wait(self, *, timeout: float | None = None) -> Job:
+        """See `JobHandle.wait`; `timeout` in seconds."""
+        return self._loop.run(self._handle.wait(timeout=timeout))
+
+    def result(self, *, timeout: float | None = None) -> Any:
+        """See `JobHandle.result`; `timeout` in seconds."""
+        return self._loop.run(self._handle.result(timeout=timeout))
+
+    def outputs(self) -> tuple[TaskOutput, ...]:
+        """See `JobHandle.outputs`."""
+        return self._loop.run(self._handle.outputs())
+
+    def cancel(self, *, reason: str = "") -> Job:
+        """See `JobHandle.cancel`."""
+        return self._loop.run(self._handle.cancel(reason=reason))
+
+    def rerun(self) -> SyncJobHandle:
+        """See `JobHandle.rerun`."""
+        return SyncJobHandle(self._loop, self._loop.run(self._handle.rerun()))
+
+
+class SyncClient:
+    """`Client` for blocking programs: the same methods with the same errors. Safe to share between threads.
+
+    with llmsched.SyncClient() as client:
+        print(client.submit("hello", {"topic": "rivers"}).result())
+    """
+
+    def __init__(self, address: str | None = None, *, options: Options | None = None) -> None:
+        self._client = Client(address, options=options)
+        self._loop = _Loop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; closing twice changes nothing."""
+        try:
+            self._loop.run(self._client.close())
+        except RuntimeError:
+            return
+        self._loop.close()
+
+    def register(
+        self, app: Application | ApplicationSpec | str | Path, *, validate_only: bool = False
+    ) -> RegisteredApplication:
+        """See `Client.register`."""
+        return self._loop.run(self._client.register(app, validate_only=validate_only))
+
+    def application(self, name: str) -> RegisteredApplication:
+        """See `Client.application`."""
+        return self._loop.run(self._client.application(name))
+
+    def applications(self) -> Iterator[RegisteredApplication]:
+        """See `Client.applications`."""
+        return self._loop.iterate(self._client.applications())
+
+    def delete_application(self, name: str) -> tuple[int, ...]:
+        """See `Client.delete_application`."""
+        return self._loop.run(self._client.delete_application(name))
+
+    def submit(
+        self,
+        app: str | Application | ApplicationSpec,
+        input: Mapping[str, Any] | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> SyncJobHandle:
+        """See `Client.submit`."""
+        work = self._client.submit(app, input, labels=labels, request_id=request_id)
+        return SyncJobHandle(self._loop, self._loop.run(work))
+
+    def handle(self, name: str) -> SyncJobHandle:
+        """See `Client.handle`."""
+        return SyncJobHandle(self._loop, self._client.handle(name))
+
+    def job(self, name: str) -> Job:
+        """See `Client.job`."""
+        return self._loop.run(self._client.job(name))
+
+    def jobs(
+        self,
+        *,
+        states: Iterable[JobState] = (),
+        application: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """See `Client.jobs`."""
+        return self._loop.iterate(self._client.jobs(states=states, application=application, labels=labels, limit=limit))
+
+    def watch(self, name: str, *, deltas: bool = False, after_sequence: int = 0) -> Iterator[Event]:
+        """See `Client.watch`."""
+        return self._loop.iterate(self._client.watch(name, deltas=deltas, after_sequence=after_sequence))
+
+    def result(self, name: str) -> Any:
+        """See `Client.result`."""
+        return self._loop.run(self._client.result(name))
+
+    def outputs(self, name: str) -> tuple[TaskOutput, ...]:
+        """See `Client.outputs`."""
+        return self._loop.run(self._client.outputs(name))
+
+    def cancel(self, name: str, *, reason: str = "") -> Job:
+        """See `Client.cancel`."""
+        return self._loop.run(self._client.cancel(name, reason=reason))
+
+    def rerun(self, name: str, *, request_id: str | None = None) -> SyncJobHandle:
+        """See `Client.rerun`."""
+        return SyncJobHandle(self._loop, self._loop.run(self._client.rerun(name, request_id=request_id)))
+
+    def cluster(self) -> Cluster:
+        """See `Client.cluster`."""
+        return self._loop.run(self._client.cluster())
+
+    def queue(self, *, limit: int | None = None) -> Iterator[QueuedStage]:
+        """See `Client.queue`."""
+        return self._loop.iterate(self._client.queue(limit=limit))
+
+    def explain(self, name: str) -> Explanation:
+        """See `Client.explain`."""
+        return self._loop.run(self._client.explain(name))
+
+    def policy(self) -> Policy:
+        """See `Client.policy`."""
+        return self._loop.run(self._client.policy())
+
+    def policies(self) -> tuple[str, ...]:
+        """See `Client.policies`."""
+        return self._loop.run(self._client.policies())
+
+    def set_policy(self, policy: str | Policy) -> Policy:
+        """See `Client.set_policy`."""
+        return self._loop.run(self._client.set_policy(policy))

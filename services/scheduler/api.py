@@ -1,0 +1,218 @@
+"""SchedulerService: the planner's requests and the operators' questions.
+
+Every answer shows what is durable: questions wait in the driver's inbox like events, and are answered behind the
+commit of all that came before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from llmsched.api.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from services.common.errors import DomainError, Violation
+from services.scheduler import explain
+from services.scheduler.convert import policy_to_core, policy_to_proto, timestamp
+from services.scheduler.core.events import JobCancelRequested, PolicyChanged
+from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.policies import POLICIES, UnknownPolicy, make_policy
+from services.scheduler.core.views import Counts, ExecutorView
+from services.scheduler.executor_pool import Member
+from services.scheduler.term import Term
+from services.state.port import StateUnavailable
+
+_DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
+_IDLE_SECONDS = 10.0
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
+    def __init__(self, leading: Callable[[], Term], *, default_policy: PolicySettings) -> None:
+        """`leading` gives the present term of leadership, or raises FAILED_PRECONDITION/NOT_LEADER."""
+        self._leading = leading
+        self._default_policy = default_policy
+
+    async def AdmitJob(
+        self, request: scheduler_pb2.AdmitJobRequest, context: Context
+    ) -> scheduler_pb2.AdmitJobResponse:
+        if not request.job_ids:
+            raise _invalid("job_ids", "is required")
+        unknown = await _admit(self._leading(), list(request.job_ids))
+        return scheduler_pb2.AdmitJobResponse(unknown_job_ids=unknown)
+
+    async def CancelJob(
+        self, request: scheduler_pb2.CancelJobRequest, context: Context
+    ) -> scheduler_pb2.CancelJobResponse:
+        term = self._leading()
+        if not request.job_id:
+            raise _invalid("job_id", "is required")
+        if term.ledger.record(request.job_id) is None and await _admit(term, [request.job_id]):
+            raise _job_not_found(request.job_id)
+        cancel = JobCancelRequested(
+            at=term.clock.now(), cause=f"cancel:{request.job_id}", job_id=request.job_id, reason=request.reason
+        )
+        await term.driver.submit(cancel)
+        return scheduler_pb2.CancelJobResponse()
+
+    async def GetCluster(
+        self, request: scheduler_pb2.GetClusterRequest, context: Context
+    ) -> scheduler_pb2.GetClusterResponse:
+        term = self._leading()
+        return await term.driver.read(lambda: _cluster(term))
+
+    async def ListQueue(
+        self, request: scheduler_pb2.ListQueueRequest, context: Context
+    ) -> scheduler_pb2.ListQueueResponse:
+        term = self._leading()
+        start, size = _page(request)
+        queue = await term.driver.read(
+            lambda: [
+                explain.queued_stage(rank, entry)
+                for rank, entry in enumerate(term.machine.queue(term.clock.now()))
+                if start <= rank <= start + size
+            ]
+        )
+        next_page = str(start + size) if len(queue) > size else ""
+        return scheduler_pb2.ListQueueResponse(stages=queue[:size], next_page_token=next_page)
+
+    async def ExplainJob(
+        self, request: scheduler_pb2.ExplainJobRequest, context: Context
+    ) -> scheduler_pb2.ExplainJobResponse:
+        term = self._leading()
+        answer = await term.driver.read(lambda: _explanation(term, request.job_id))
+        if answer is None:
+            raise _job_not_found(request.job_id)
+        return answer
+
+    async def WatchDecisions(
+        self, request: scheduler_pb2.WatchDecisionsRequest, context: Context
+    ) -> AsyncIterator[scheduler_pb2.WatchDecisionsResponse]:
+        term = self._leading()
+        # Sent at once: the reader knows from here on that no decision escapes it.
+        yield scheduler_pb2.WatchDecisionsResponse()
+        async for decisions in term.decisions.watch(request.job_id, idle_seconds=_IDLE_SECONDS):
+            yield scheduler_pb2.WatchDecisionsResponse(decisions=decisions)
+
+    async def GetPolicy(
+        self, request: scheduler_pb2.GetPolicyRequest, context: Context
+    ) -> scheduler_pb2.GetPolicyResponse:
+        term = self._leading()
+        policy = await term.driver.read(lambda: term.machine.settings)
+        return scheduler_pb2.GetPolicyResponse(policy=policy_to_proto(policy), available=sorted(POLICIES))
+
+    async def SetPolicy(
+        self, request: scheduler_pb2.SetPolicyRequest, context: Context
+    ) -> scheduler_pb2.SetPolicyResponse:
+        term = self._leading()
+        policy = policy_to_core(request.policy, default=self._default_policy)
+        _check_policy(policy)
+        await term.driver.submit(PolicyChanged(at=term.clock.now(), cause=f"policy:{policy.name}", policy=policy))
+        return scheduler_pb2.SetPolicyResponse(policy=policy_to_proto(policy))
+
+
+async def _admit(term: Term, job_ids: list[str]) -> list[str]:
+    try:
+        return await term.admission.admit(job_ids)
+    except StateUnavailable as error:
+        raise DomainError(
+            grpc.StatusCode.UNAVAILABLE, "STATE_UNAVAILABLE", f"the durable state does not answer: {error}"
+        ) from error
+
+
+def _cluster(term: Term) -> scheduler_pb2.GetClusterResponse:
+    counts: Counts = term.machine.counts()
+    views = {view.executor_id: view for view in term.machine.executors()}
+    return scheduler_pb2.GetClusterResponse(
+        executors=[_executor(member, views.get(member.executor_id)) for member in term.pool.members()],
+        active_jobs=counts.active_jobs,
+        ready_stages=counts.waiting_stages,
+        running_attempts=counts.running_attempts,
+        epoch=term.leader.epoch,
+        policy=policy_to_proto(term.machine.settings),
+    )
+
+
+def _executor(member: Member, view: ExecutorView | None) -> scheduler_pb2.Executor:
+    known = member.known
+    message = scheduler_pb2.Executor(
+        executor_id=member.executor_id,
+        state=_state(member),
+        used_slots=len(view.running) if view else 0,
+        heartbeat_time=timestamp(member.heard_at),
+    )
+    if known is not None:
+        message.kind = known.registration.kind
+        message.slots = known.registration.slots
+        message.offers.extend(sorted(known.registration.offers))
+        message.labels.update(known.registration.labels)
+        message.attach_time.CopyFrom(timestamp(known.attached_at))
+        message.engine_waiting = known.load.waiting if known.load else 0
+    return message
+
+
+def _state(member: Member) -> scheduler_pb2.Executor.State:
+    attachment = member.attachment
+    if attachment is None:
+        return scheduler_pb2.Executor.STATE_DETACHED
+    if attachment.draining:
+        return scheduler_pb2.Executor.STATE_DRAINING
+    return scheduler_pb2.Executor.STATE_ATTACHED if attachment.healthy else scheduler_pb2.Executor.STATE_UNHEALTHY
+
+
+def _explanation(term: Term, job_id: str) -> scheduler_pb2.ExplainJobResponse | None:
+    if term.ledger.record(job_id) is None:
+        return None
+    now = term.clock.now()
+    queue = term.machine.queue(now)
+    lines = explain.reasons(term.machine.snapshot(job_id), queue, term.machine.executors(), now=now)
+    return scheduler_pb2.ExplainJobResponse(
+        queued=[explain.queued_stage(rank, entry) for rank, entry in enumerate(queue) if entry.job.job_id == job_id],
+        decisions=term.decisions.of(job_id),
+        policy=policy_to_proto(term.machine.settings),
+        reasons=lines,
+    )
+
+
+def _page(request: scheduler_pb2.ListQueueRequest) -> tuple[int, int]:
+    """First rank and size of the page."""
+    if request.page_size < 0:
+        raise _invalid("page_size", "must not be negative")
+    if request.page_token and not request.page_token.isdecimal():
+        raise DomainError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_PAGE_TOKEN",
+            "page_token is not one of an earlier response",
+            violations=[Violation("page_token", "is not one of an earlier response")],
+        )
+    return int(request.page_token or 0), min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
+
+
+def _check_policy(policy: PolicySettings) -> None:
+    try:
+        make_policy(policy)
+    except UnknownPolicy as error:
+        known = policy.name in POLICIES
+        raise DomainError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_POLICY_PARAMETERS" if known else "UNKNOWN_POLICY",
+            str(error),
+            metadata={"policy": policy.name},
+            violations=[Violation("policy" if known else "policy.name", str(error))],
+        ) from error
+
+
+def _invalid(field: str, description: str) -> DomainError:
+    return DomainError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_REQUEST",
+        f"{field} {description}",
+        violations=[Violation(field, description)],
+    )
+
+
+def _job_not_found(job_id: str) -> DomainError:
+    return DomainError(
+        grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", f"no active job {job_id!r}", metadata={"job_id": job_id}
+    )

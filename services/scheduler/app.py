@@ -1,0 +1,214 @@
+"""The scheduler as a process: a gRPC server, and terms of leadership one after the other.
+
+A scheduler that does not lead stands by: it answers health probes, and refers everybody else to the leader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import grpc
+from pydantic import ValidationError
+
+from llmsched.api.executor.v1 import executor_pb2, executor_pb2_grpc
+from llmsched.api.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from services.common.clock import Clock, SystemClock
+from services.common.errors import DomainError
+from services.common.grpc_server import GrpcServer
+from services.common.lifecycle import cancel_and_wait
+from services.common.logs import configure_logging, get_logger
+from services.common.telemetry import Telemetry
+from services.scheduler.api import SchedulerApi
+from services.scheduler.core.policies import UnknownPolicy, make_policy
+from services.scheduler.driver import Journal
+from services.scheduler.event_log import EventLog
+from services.scheduler.gateway import ExecutorGateway
+from services.scheduler.instruments import Instruments, MetricJournal
+from services.scheduler.leadership import Leadership
+from services.scheduler.planner_client import PlannerClient
+from services.scheduler.recovery import choose_policy
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.spans import SpanJournal
+from services.scheduler.term import Term
+from services.state.factory import open_state
+from services.state.port import CommitGap, LeadershipLost, SchedulerStore, StateUnavailable
+from services.state.records import Leader
+
+_log = get_logger(__name__)
+_SCHEDULER = scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"].full_name
+_GATEWAY = executor_pb2.DESCRIPTOR.services_by_name["ExecutorGatewayService"].full_name
+
+
+class SchedulerApp:
+    """One scheduler. Use: construct, `start`, `run` until it is to stop; `run` closes everything but the store."""
+
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        store: SchedulerStore,
+        *,
+        telemetry: Telemetry,
+        clock: Clock | None = None,
+    ) -> None:
+        """Binds the port. Raises UnknownPolicy for settings that name no policy."""
+        make_policy(settings.default_policy)
+        self._settings = settings
+        self._store = store
+        self._telemetry = telemetry
+        self._clock = clock or SystemClock()
+        self._instruments = Instruments(telemetry.meter)
+        self._event_log = EventLog(settings.event_log) if settings.event_log else None
+        self._planner = PlannerClient(settings.planners, clock=self._clock, deadline=settings.planner_deadline)
+        self._term: Term | None = None
+        self.leads = asyncio.Event()  #: set while this scheduler leads and has recovered
+        self._server = GrpcServer(
+            address=settings.listen,
+            domain="scheduler.llmsched",
+            services=[_SCHEDULER, _GATEWAY],
+            register=self._register,
+        )
+        host = settings.listen.rpartition(":")[0]
+        self.address = settings.advertise or f"{host}:{self._server.port}"  #: where others reach it
+        self._leadership = Leadership(
+            store,
+            instance=uuid.uuid4().hex,
+            address=self.address,
+            ttl_seconds=settings.leader_ttl_seconds,
+            renew_seconds=settings.leader_renew_seconds,
+        )
+
+    async def start(self) -> None:
+        """Serves from here on, as a standby."""
+        await self._server.start()
+        await self._server.set_serving(False, _SCHEDULER, _GATEWAY)
+        _log.info("listening", action="started", address=self.address)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Leads whenever it can, until `stop` is set; then gives the lead up at once."""
+        leading = asyncio.create_task(self._lead_forever(), name="lead")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait([leading, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if leading.done():
+                leading.result()
+        finally:
+            await cancel_and_wait(leading, stopping)
+            await self._server.stop()
+            await self._planner.aclose()
+            if self._event_log is not None:
+                self._event_log.close()
+            _log.info("stopped", action="stopped", address=self.address)
+
+    def _register(self, server: grpc.aio.Server) -> None:
+        api = SchedulerApi(self._leading, default_policy=self._settings.default_policy)
+        scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(api, server)
+        executor_pb2_grpc.add_ExecutorGatewayServiceServicer_to_server(ExecutorGateway(self._leading), server)
+
+    def _leading(self) -> Term:
+        if self._term is None:
+            leader = self._leadership.known_leader
+            address = leader.address if leader is not None and leader.address != self.address else ""
+            raise DomainError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "NOT_LEADER",
+                f"another scheduler leads: {address}" if address else "this scheduler does not lead (yet)",
+                metadata={"leader": address},
+            )
+        return self._term
+
+    async def _lead_forever(self) -> None:
+        while True:
+            leader = await self._leadership.acquire()
+            _log.info("leading", action="leading", epoch=leader.epoch)
+            self._instruments.leader.set(1)
+            try:
+                await self._lead(leader)
+            except* (LeadershipLost, CommitGap, StateUnavailable) as lost:
+                reasons = [str(error) for error in _leaves(lost)]
+                _log.warning("the lead is lost", action="leadership_lost", epoch=leader.epoch, reasons=reasons)
+            except* Exception:
+                # Memory may be wrong: start again from what is durable, after a breath.
+                _log.exception("the term failed", action="term_failed", epoch=leader.epoch)
+                await asyncio.sleep(self._settings.leader_renew_seconds)
+            finally:
+                self._instruments.leader.set(0)
+                await self._leadership.release(leader)
+
+    async def _lead(self, leader: Leader) -> None:
+        term: Term | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._leadership.hold(leader), name="hold")
+                term = await self._new_term(leader)
+                tasks.create_task(term.run(self._open), name="term")
+        finally:
+            self._term = None
+            self.leads.clear()
+            if term is not None:
+                term.close()
+            await self._server.set_serving(False, _SCHEDULER, _GATEWAY)
+
+    async def _new_term(self, leader: Leader) -> Term:
+        policy = await choose_policy(self._store, self._settings.default_policy)
+        journals: list[Journal] = []
+        if self._event_log is not None:
+            self._event_log.begin(leader.epoch, policy)
+            journals.append(self._event_log)
+        if self._telemetry.enabled:
+            journals.append(SpanJournal(self._telemetry))
+        if self._telemetry.metrics_enabled:
+            journals.append(MetricJournal(self._instruments))
+        return Term(
+            leader=leader,
+            policy=policy,
+            settings=self._settings,
+            store=self._store,
+            planner=self._planner,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            instruments=self._instruments,
+            journals=journals,
+        )
+
+    async def _open(self, term: Term) -> None:
+        self._term = term
+        await self._server.set_serving(True, _SCHEDULER, _GATEWAY)
+        self.leads.set()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors in a tree of groups."""
+    errors: list[BaseException] = []
+    for error in group.exceptions:
+        errors += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return errors
+
+
+def load_settings() -> SchedulerSettings:
+    """Settings from the environment; ends the process with every error at once if they are not valid."""
+    try:
+        settings = SchedulerSettings()
+        make_policy(settings.default_policy)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors()]
+        raise SystemExit("invalid settings:\n" + "\n".join(lines)) from error
+    except UnknownPolicy as error:
+        raise SystemExit(f"invalid settings:\n  policy: {error}") from error
+    return settings
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Runs a scheduler with settings from the environment until `stop` is set."""
+    settings = load_settings()
+    configure_logging("scheduler", level=settings.log_level)
+    _log.info("settings", action="settings", **settings.without_secrets())
+    telemetry = Telemetry("scheduler")
+    state = open_state(settings.redis_url, shard=settings.shard)
+    try:
+        app = SchedulerApp(settings, state, telemetry=telemetry)
+        await app.start()
+        await app.run(stop)
+    finally:
+        await state.aclose()
+        telemetry.close()

@@ -1,0 +1,24 @@
+"""Fair sharing of slots between jobs."""
+
+from __future__ import annotations
+
+from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.policies.base import JobView, Key, Moment, StageView
+
+
+class Fair:
+    """The job with the fewest running tasks goes first, then the one that arrived first: max-min over jobs.
+
+    Source: max-min fairness, as in Hadoop's and Spark's fair schedulers, one pool a job. Starvation: possible. While
+    new jobs with nothing running keep taking every slot that becomes free, a job that has a task running gets no
+    second one; run it under the ageing guard (`ageing_seconds`) for a bound.
+    """
+
+    name = "fair"
+    rekey_on = frozenset({Moment.TASK_STARTED, Moment.TASK_ENDED})
+
+    def __init__(self, settings: PolicySettings) -> None:
+        """Fair has no parameters."""
+
+    def key(self, job: JobView, stage: StageView) -> Key:
+        return job.running_tasks, job.arrival, job.order, stage.position

@@ -1,0 +1,32 @@
+"""The poster's policy: a fixed order of applications."""
+
+from __future__ import annotations
+
+from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.policies.base import JobView, Key, Moment, StageView
+
+#: What an application can do, those first whose first stages reveal most of what is to come.
+STRUCTURES = ("generated", "chain+width", "chain", "width", "static")
+
+
+class PsTcs:
+    """Jobs of applications that come first in a configured order go first; inside an application, by arrival.
+
+    Source: PS-TCS of the LLMSched poster (task automation, then code generation, then sorting). Without a configured
+    order the structure of an application stands in for its place (ours): with generated stages, a chain that unrolls
+    and has parallel parts, a chain, parallel parts, all known at arrival. Applications missing from a configured
+    order come after all that are named in it, by structure. Starvation: possible, for applications late in the
+    order; run it under the ageing guard (`ageing_seconds`) for a bound.
+    """
+
+    name = "ps-tcs"
+    rekey_on: frozenset[Moment] = frozenset()
+
+    def __init__(self, settings: PolicySettings) -> None:
+        self._places = {application: place for place, application in enumerate(settings.application_order)}
+        self._structures = {structure: place for place, structure in enumerate(STRUCTURES)}
+
+    def key(self, job: JobView, stage: StageView) -> Key:
+        place = self._places.get(job.application, len(self._places))
+        structure = 0 if job.application in self._places else self._structures.get(job.structure, len(STRUCTURES))
+        return place, structure, job.arrival, job.order, stage.position

@@ -1,0 +1,23 @@
+"""First come, first served: by the time the stage became ready."""
+
+from __future__ import annotations
+
+from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.policies.base import JobView, Key, Moment, StageView
+
+
+class RequestFcfs:
+    """The stage that became ready first goes first, whatever its job: each request counts as a job of its own.
+
+    Source: the default order of vLLM and SGLang, which see requests and know of no jobs. Starvation: none. Only
+    stages that became ready earlier go before a stage.
+    """
+
+    name = "request-fcfs"
+    rekey_on: frozenset[Moment] = frozenset()
+
+    def __init__(self, settings: PolicySettings) -> None:
+        """Request-FCFS has no parameters."""
+
+    def key(self, job: JobView, stage: StageView) -> Key:
+        return stage.ready_at, job.arrival, job.order, stage.position

@@ -1,0 +1,196 @@
+"""What waits, smallest key first: a change costs O(log n), a decision O(number of requirements + log n)."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from services.scheduler.core.executors import Executor
+from services.scheduler.core.jobs import Job, Stage
+from services.scheduler.core.policies.base import Key, Moment, Policy
+
+K = TypeVar("K", bound=tuple[Any, ...])
+T = TypeVar("T")
+
+Rank = tuple[Key, str, str]  #: the policy's key, then names in case it left a tie: job id, stage id
+Age = tuple[float, float, int, int, str, str]  #: ready at, arrival, order, position, job id, stage id
+
+
+class Ordered(Generic[K, T]):
+    """Items in the order of their keys.
+
+    A heap with lazy deletion: an item that is taken out or gets another key leaves its old entry in the heap, and
+    entries that are no longer current are dropped when they come to the top.
+    """
+
+    __slots__ = ("_current", "_heap", "_serial")
+
+    def __init__(self) -> None:
+        self._current: dict[T, tuple[K, int, T]] = {}
+        self._heap: list[tuple[K, int, T]] = []
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._current)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._current
+
+    def put(self, item: T, key: K) -> None:
+        """Adds the item, or moves it to its new key. Equal keys keep the order in which they were put."""
+        # The serial number decides between equal keys, so that items are never compared.
+        self._serial += 1
+        entry = (key, self._serial, item)
+        self._current[item] = entry
+        if len(self._heap) > 2 * len(self._current) + 64:
+            self._heap = list(self._current.values())
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, entry)
+
+    def discard(self, item: T) -> None:
+        """Takes the item out, if it is there."""
+        self._current.pop(item, None)
+
+    def head(self) -> tuple[K, T] | None:
+        """The smallest key and its item; None when empty."""
+        heap = self._heap
+        while heap:
+            entry = heap[0]
+            if self._current.get(entry[2]) is entry:
+                return entry[0], entry[2]
+            heapq.heappop(heap)
+        return None
+
+    def items(self) -> list[tuple[K, T]]:
+        """All items, in no particular order, with their keys."""
+        return [(key, item) for key, _, item in self._current.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The stage that goes first, and where."""
+
+    stage: Stage
+    executor: Executor
+    key: Key  #: the policy's
+    rule: str  #: "policy" or "ageing"
+
+
+class Line:
+    """The stages that wait for executors with the same offer."""
+
+    __slots__ = ("by_age", "by_key")
+
+    def __init__(self) -> None:
+        self.by_key: Ordered[Rank, Stage] = Ordered()
+        self.by_age: Ordered[Age, Stage] = Ordered()  #: used under the ageing guard only
+
+
+class ReadyQueue:
+    """Stages with READY tasks, in the order of a policy, a line for each requirement.
+
+    A stage's key is computed when it is put in, and again after those moments of its job that the policy names.
+    """
+
+    __slots__ = ("_ageing_seconds", "_policy", "_stale", "lines")
+
+    def __init__(self, policy: Policy, ageing_seconds: float | None) -> None:
+        self._policy = policy
+        self._ageing_seconds = ageing_seconds
+        self._stale: dict[Job, None] = {}  #: jobs whose keys must be computed again; a dict keeps their order
+        self.lines: dict[str, Line] = {}
+
+    def __len__(self) -> int:
+        return sum(len(line.by_key) for line in self.lines.values())
+
+    def tasks(self) -> int:
+        """How many tasks wait in all."""
+        return sum(len(stage.ready) for line in self.lines.values() for _, stage in line.by_key.items())
+
+    def put(self, stage: Stage) -> None:
+        """Adds a stage that has READY tasks."""
+        line = self.lines.get(stage.spec.requirement)
+        if line is None:
+            line = self.lines[stage.spec.requirement] = Line()
+        stage.job.queued[stage] = None
+        line.by_key.put(stage, self.key(stage))
+        if self._ageing_seconds is not None:
+            line.by_age.put(stage, age(stage))
+
+    def discard(self, stage: Stage) -> None:
+        """Takes the stage out, if it is there."""
+        if stage not in stage.job.queued:
+            return
+        del stage.job.queued[stage]
+        line = self.lines[stage.spec.requirement]
+        line.by_key.discard(stage)
+        line.by_age.discard(stage)
+        if not len(line.by_key):
+            del self.lines[stage.spec.requirement]
+
+    def key(self, stage: Stage) -> Rank:
+        """The policy's key, with names behind it in case the policy left a tie."""
+        assert stage.view is not None
+        return self._policy.key(stage.job.view, stage.view), stage.job.view.job_id, stage.spec.stage_id
+
+    def touch(self, job: Job, moment: Moment) -> None:
+        """Notes that a moment of the job has passed, after which its keys may differ."""
+        if moment in self._policy.rekey_on:
+            self._stale[job] = None
+
+    def settle(self) -> None:
+        """Computes the keys that are out of date. Put off until a decision needs them, so that a batch pays once."""
+        for job in self._stale:
+            for stage in job.queued:
+                self.lines[stage.spec.requirement].by_key.put(stage, self.key(stage))
+        self._stale.clear()
+
+    def choose(self, at: float, place: Callable[[str], Executor | None]) -> Choice | None:
+        """The stage that goes first among those for whose requirement `place` has an executor.
+
+        A stage that has waited for longer than the policy's ageing limit goes before all younger ones, the oldest
+        first: whatever the policy, a stage is overtaken only by stages that became ready at most that much later.
+        """
+        self.settle()
+        best: tuple[Rank, Stage, Executor] | None = None
+        oldest: tuple[Age, Stage, Executor] | None = None
+        for requirement, line in self.lines.items():
+            executor = place(requirement)
+            if executor is None:
+                continue
+            head = line.by_key.head()
+            assert head is not None
+            if best is None or head[0] < best[0]:
+                best = (*head, executor)
+            senior = line.by_age.head()
+            if senior is not None and self.is_aged(senior[1], at) and (oldest is None or senior[0] < oldest[0]):
+                oldest = (*senior, executor)
+        if oldest is not None:
+            return Choice(oldest[1], oldest[2], self.key(oldest[1])[0], "ageing")
+        return None if best is None else Choice(best[1], best[2], best[0][0], "policy")
+
+    def is_aged(self, stage: Stage, at: float) -> bool:
+        """Whether the ageing guard puts the stage first."""
+        limit = self._ageing_seconds
+        return limit is not None and stage.ready_at is not None and at - stage.ready_at > limit
+
+    def ordered(self, at: float | None) -> list[tuple[Key, Stage, str]]:
+        """All stages as `choose` would take them, had every requirement a free slot: key, stage, rule."""
+        self.settle()
+        waiting = [entry for line in self.lines.values() for entry in line.by_key.items()]
+        waiting.sort(key=lambda entry: entry[0])
+        aged = [] if at is None else [entry for entry in waiting if self.is_aged(entry[1], at)]
+        aged.sort(key=lambda entry: age(entry[1]))
+        rows = [(key[0], stage, "ageing") for key, stage in aged]
+        old = {stage for _, stage in aged}
+        return rows + [(key[0], stage, "policy") for key, stage in waiting if stage not in old]
+
+
+def age(stage: Stage) -> Age:
+    """Oldest first; the rest decides between stages that became ready together."""
+    assert stage.ready_at is not None
+    job = stage.job.view
+    return stage.ready_at, job.arrival, job.order, stage.spec.position, job.job_id, stage.spec.stage_id

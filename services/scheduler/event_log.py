@@ -1,0 +1,120 @@
+"""A log of everything the machine was told and what it answered: JSON lines that can be replayed.
+
+Each term of leadership begins with a line {"term": epoch, "policy": …} and a fresh machine; then every batch is a line
+{"events": […], "effects": […]}, the recovery of the stored jobs first. Values are objects with their class in "@".
+Lossless: numbers are written so that they read back as the same number, infinities included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from services.scheduler.core import effects as effect_types
+from services.scheduler.core import events as event_types
+from services.scheduler.core.effects import Effect
+from services.scheduler.core.events import Event
+from services.scheduler.core.machine import SchedulerMachine
+from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.replay import Divergence, Record, first_divergence
+from services.scheduler.ledger import Entry
+
+T = TypeVar("T")
+
+
+class EventLog:
+    """Appends to a file; one for the life of the process."""
+
+    def __init__(self, path: str) -> None:
+        self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+
+    def begin(self, epoch: int, policy: PolicySettings) -> None:
+        """A fresh machine leads from here."""
+        self._write({"term": epoch, "policy": msgspec.to_builtins(policy)})
+
+    def handled(self, events: Sequence[Event], effects: Sequence[Effect], seconds: float) -> None:
+        self._write({"events": [_plain(event) for event in events], "effects": [_plain(effect) for effect in effects]})
+
+    def committed(self, entry: Entry, seconds: float) -> None:
+        """What was decided is in the log already."""
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, line: dict[str, object]) -> None:
+        # Flushed at once: a log that ends before the crash it should explain is of no use.
+        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedTerm:
+    """All that one leader did."""
+
+    epoch: int
+    policy: PolicySettings  #: at the start of the term
+    records: tuple[Record, ...]
+
+
+def read_log(path: str | Path) -> Iterator[LoggedTerm]:
+    """Yields the terms in the log. A last line that was cut off by a crash is left out."""
+    header: dict[str, Any] | None = None
+    records: list[Record] = []
+    with Path(path).open(encoding="utf-8") as lines:
+        for text in lines:
+            if not text.endswith("\n"):
+                break
+            line = json.loads(text)
+            if "term" in line:
+                if header is not None:
+                    yield _term(header, records)
+                header, records = line, []
+            else:
+                records.append(_record(line))
+    if header is not None:
+        yield _term(header, records)
+
+
+def replay(path: str | Path) -> Divergence | None:
+    """Feeds the log to today's machine: the first place where it decides otherwise, or None."""
+    for term in read_log(path):
+        divergence = first_divergence(SchedulerMachine(term.policy), term.records)
+        if divergence is not None:
+            return divergence
+    return None
+
+
+def _term(header: dict[str, Any], records: list[Record]) -> LoggedTerm:
+    policy = msgspec.convert(header["policy"], PolicySettings)
+    return LoggedTerm(epoch=header["term"], policy=policy, records=tuple(records))
+
+
+def _record(line: dict[str, Any]) -> Record:
+    return Record(
+        events=tuple(_value(event_types, Event, plain) for plain in line["events"]),
+        effects=tuple(_value(effect_types, Effect, plain) for plain in line["effects"]),
+    )
+
+
+def _plain(value: Event | Effect) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(value)
+    return {"@": type(value).__name__, **plain}
+
+
+def _value(module: object, base: type[T], plain: dict[str, Any]) -> T:
+    kind = getattr(module, plain.pop("@"))
+    assert issubclass(kind, base)
+    if "key" in plain:
+        plain["key"] = _tuples(plain["key"])
+    value: T = msgspec.convert(plain, kind)
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    """A policy's key has no types to read it by; its lists were tuples."""
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

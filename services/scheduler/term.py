@@ -1,0 +1,141 @@
+"""One term of leadership: everything that must be dropped as a whole when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import NoReturn
+
+import grpc
+
+from services.common.clock import Clock
+from services.common.errors import DomainError
+from services.common.telemetry import Telemetry
+from services.scheduler.actions import DeltaPublisher, Outward
+from services.scheduler.admission import Admission
+from services.scheduler.core.machine import SchedulerMachine
+from services.scheduler.core.model import AttemptRef, PolicySettings
+from services.scheduler.decisions import DecisionJournal
+from services.scheduler.driver import Driver, Journal
+from services.scheduler.executor_pool import ExecutorPool
+from services.scheduler.instruments import Instruments
+from services.scheduler.ledger import Ledger
+from services.scheduler.payloads import PayloadCache
+from services.scheduler.planner_client import PlannerClient
+from services.scheduler.recovery import recover
+from services.scheduler.settings import SchedulerSettings
+from services.state.port import SchedulerStore
+from services.state.records import Leader
+
+_GAUGES_SECONDS = 2.0
+
+
+class Term:
+    """The machine and its surroundings, from a leader's recovery to the loss of the lead."""
+
+    def __init__(
+        self,
+        *,
+        leader: Leader,
+        policy: PolicySettings,
+        settings: SchedulerSettings,
+        store: SchedulerStore,
+        planner: PlannerClient,
+        clock: Clock,
+        telemetry: Telemetry,
+        instruments: Instruments,
+        journals: Sequence[Journal],
+    ) -> None:
+        """`journals` hear of every batch, besides the term's own."""
+        self.leader = leader
+        self.clock = clock
+        self._settings = settings
+        self._store = store
+        self._telemetry = telemetry
+        self._instruments = instruments
+        self._background = asyncio.TaskGroup()
+        self.machine = SchedulerMachine(policy)
+        self.decisions = DecisionJournal(per_job=settings.decisions_per_job)
+        self.deltas = DeltaPublisher(store)
+        self.pool = ExecutorPool(
+            clock=clock,
+            epoch=leader.epoch,
+            lease_seconds=settings.lease_seconds,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            put=lambda arrival: self.driver.put(arrival),
+            holding=self._holding,
+        )
+        self.ledger = Ledger(self.machine)
+        outward = Outward(
+            pool=self.pool,
+            planner=planner,
+            store=store,
+            ledger=self.ledger,
+            payloads=PayloadCache(limit_bytes=settings.payload_cache_bytes),
+            clock=clock,
+            telemetry=telemetry,
+            put=lambda arrival: self.driver.put(arrival),
+            spawn=lambda work: self._background.create_task(work),
+        )
+        self.driver = Driver(
+            machine=self.machine,
+            ledger=self.ledger,
+            store=store,
+            leader=leader,
+            clock=clock,
+            actions=outward,
+            journals=[self.decisions, *journals],
+        )
+        self.admission = Admission(store=store, driver=self.driver, ledger=self.ledger, clock=clock)
+
+    async def run(self, opened: Callable[[Term], Awaitable[None]]) -> NoReturn:
+        """Recovers, calls `opened`, and works until something ends the term. Raises what ended it, in a group."""
+        async with self._background as background:
+            background.create_task(self.driver.run(), name="driver")
+            await recover(store=self._store, driver=self.driver, machine=self.machine, pool=self.pool, clock=self.clock)
+            background.create_task(self._expire_forever(), name="leases")
+            background.create_task(self.deltas.run(), name="deltas")
+            if self._telemetry.metrics_enabled:
+                background.create_task(self._measure_forever(), name="gauges")
+            await opened(self)
+        raise AssertionError("the driver never returns")
+
+    def close(self) -> None:
+        """Sends everybody away who waits for this term: executors, callers, watchers."""
+        self.pool.close(
+            DomainError(
+                grpc.StatusCode.ABORTED,
+                "LEADERSHIP_LOST",
+                "this scheduler does not lead any more: attach to the one that does",
+                metadata={"epoch": str(self.leader.epoch)},
+            )
+        )
+        not_leader = DomainError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "NOT_LEADER",
+            "this scheduler has just lost the lead; whether the call had an effect is not known",
+            metadata={"leader": ""},
+        )
+        self.driver.close(not_leader)
+        self.decisions.close(not_leader)
+
+    def _holding(self, executor_id: str) -> tuple[AttemptRef, ...]:
+        for executor in self.machine.executors():
+            if executor.executor_id == executor_id:
+                return executor.running
+        return ()
+
+    async def _expire_forever(self) -> NoReturn:
+        interval = self._settings.heartbeat_seconds / 2
+        while True:
+            before = monotonic()
+            await asyncio.sleep(interval)
+            # If this process was stopped or too busy, it is we who did not listen: hear what has come in first.
+            if monotonic() - before < 2 * interval:
+                self.pool.expire()
+
+    async def _measure_forever(self) -> NoReturn:
+        while True:
+            self._instruments.measure(self.machine)
+            await asyncio.sleep(_GAUGES_SECONDS)

@@ -1,0 +1,240 @@
+"""`llmsched up` and `llmsched down`: a whole cluster on this machine, in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from services.common.processes import ProcessSpec
+from services.up.cluster import LocalCluster
+from services.up.stack import KNOWN_ENGINES, Stack, StackError, StackOptions, build, free_port
+
+DEFAULT_DIRECTORY = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "llmsched"
+_console = Console(stderr=True)
+
+
+def _key_values(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise click.BadParameter(f"must be name=value: {', '.join(wrong)}")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+@click.command()
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIRECTORY,
+    show_default=True,
+    help="Data and logs; a second start goes on with what is there.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    default=("sim",),
+    show_default=True,
+    help=f"One LLM executor each: {', '.join(KNOWN_ENGINES)}, the URL of an SGLang server, or openai+URL.",
+)
+@click.option("--engine-arg", "engine_arguments", multiple=True, help="Passed to engines that are started.")
+@click.option("--slots", type=click.IntRange(min=1), help="Batch slots of each LLM executor.")
+@click.option("--tool-executors", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--tool-slots", type=click.IntRange(min=1), help="Slots of each tool executor.")
+@click.option("--policy", default="fcfs", show_default=True)
+@click.option("--application-order", default="", help="For ps-tcs: applications, first served first, with commas.")
+@click.option(
+    "--ageing",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Seconds after which a waiting stage goes first; 0: never.",
+)
+@click.option("--standbys", type=click.IntRange(min=0), default=0, show_default=True, help="Further schedulers.")
+@click.option("--planner", default="127.0.0.1:7411", show_default=True, help="Address; port 0 takes a free one.")
+@click.option("--scheduler", default="127.0.0.1:7412", show_default=True, help="Address; port 0 takes a free one.")
+@click.option("--redis-url", envvar="LLMSCHED_REDIS_URL", help="A Redis of yours instead of the embedded Valkey.")
+@click.option(
+    "--appendfsync",
+    type=click.Choice(["everysec", "always"]),
+    default="everysec",
+    show_default=True,
+    help="When the embedded Valkey writes to disk: `always` loses nothing even if the machine dies.",
+)
+@click.option("--event-log", type=click.Path(path_type=Path), help="Every event and decision, as JSON lines.")
+@click.option("--set", "settings", multiple=True, callback=_key_values, help="Scheduler setting, as lease_seconds=3.")
+@click.option("--tracing", is_flag=True, help="Start Phoenix and send it one trace per job.")
+@click.option("--otlp-endpoint", help="Send traces there, as http://host:4317.")
+@click.option("--prometheus", is_flag=True, help="Serve metrics on a port per service.")
+@click.option("--wait", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds to become ready.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def up(
+    directory: Path,
+    engines: tuple[str, ...],
+    engine_arguments: tuple[str, ...],
+    slots: int | None,
+    tool_executors: int,
+    tool_slots: int | None,
+    policy: str,
+    application_order: str,
+    ageing: float,
+    standbys: int,
+    planner: str,
+    scheduler: str,
+    redis_url: str | None,
+    appendfsync: str,
+    event_log: Path | None,
+    settings: dict[str, str],
+    tracing: bool,
+    otlp_endpoint: str | None,
+    prometheus: bool,
+    wait: float,
+    log_level: str,
+) -> None:
+    """Start everything on this machine and watch over it until Ctrl-C."""
+    scheduler_settings = {
+        "policy": policy,
+        "application_order": application_order,
+        "ageing_seconds": str(ageing),
+        "event_log": str(event_log or ""),
+        **settings,
+    }
+    phoenix = _phoenix(directory) if tracing else None
+    options = StackOptions(
+        directory=directory,
+        planner=planner,
+        scheduler=scheduler,
+        standbys=standbys,
+        redis_url=redis_url,
+        appendfsync=appendfsync,
+        engines=engines,
+        engine_arguments=engine_arguments,
+        slots=slots,
+        tool_executors=tool_executors,
+        tool_slots=tool_slots,
+        scheduler_settings=scheduler_settings,
+        otlp_endpoint=phoenix[1] if phoenix else otlp_endpoint,
+        prometheus=prometheus,
+        log_level=log_level,
+    )
+    try:
+        with _pid_file(directory):
+            asyncio.run(_run(options, phoenix, wait))
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command()
+@click.option("--directory", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, show_default=True)
+def down(directory: Path) -> None:
+    """End the `llmsched up` that runs in a directory, and wait for it."""
+    pid = _running_pid(directory)
+    if pid is None:
+        click.echo(f"nothing runs in {directory}", err=True)
+        return
+    os.kill(pid, signal.SIGTERM)
+    while _running_pid(directory) == pid:
+        time.sleep(0.1)
+    click.echo("ended")
+
+
+async def _run(options: StackOptions, phoenix: tuple[ProcessSpec, str, str] | None, wait: float) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stack = build(options)
+    cluster = LocalCluster(stack, options.directory, on_event=lambda line: _console.print(f"[yellow]{line}"))
+    if phoenix:
+        await cluster.supervisor.start(phoenix[0])
+    async with cluster:
+        with _console.status("starting …") as status:
+            ready = asyncio.create_task(
+                cluster.wait_ready(wait, progress=lambda missing: status.update(f"waiting for {missing} …"))
+            )
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if not ready.done():
+                ready.cancel()
+                return
+            ready.result()
+        _show(stack, options.directory, phoenix[2] if phoenix else "")
+        await stop.wait()
+        _console.print("ending …")
+
+
+def _show(stack: Stack, directory: Path, phoenix: str) -> None:
+    table = Table(title="LLMSched is ready", show_header=False)
+    table.add_row("planner (clients)", stack.planner)
+    table.add_row("scheduler (operators)", ", ".join(stack.schedulers))
+    table.add_row("state", stack.redis_url)
+    table.add_row("executors", ", ".join(stack.executors))
+    for service, address in stack.metrics.items():
+        table.add_row(f"metrics of {service}", f"http://{address}/metrics")
+    if phoenix:
+        table.add_row("traces", phoenix)
+    table.add_row("logs", str(directory / "logs"))
+    table.add_row("end", "Ctrl-C, or `llmsched down`")
+    _console.print(table)
+    # For scripts: one line on standard output once everything is attached.
+    print(f"ready planner={stack.planner} scheduler={','.join(stack.schedulers)}", flush=True)
+
+
+def _phoenix(directory: Path) -> tuple[ProcessSpec, str, str]:
+    """Phoenix as a process, its OTLP endpoint and its page."""
+    program = os.environ.get("LLMSCHED_PHOENIX") or shutil.which("phoenix")
+    if program is None:
+        raise click.ClickException(
+            "--tracing needs Phoenix: `python -m venv phoenix && phoenix/bin/pip install arize-phoenix`, then put "
+            "phoenix/bin on PATH or name the program in LLMSCHED_PHOENIX; or use --otlp-endpoint"
+        )
+    web, grpc = free_port(), free_port()
+    folder = directory / "phoenix"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "PHOENIX_WORKING_DIR": str(folder),
+        "PHOENIX_HOST": "127.0.0.1",
+        "PHOENIX_PORT": str(web),
+        "PHOENIX_GRPC_PORT": str(grpc),
+        "PHOENIX_TELEMETRY_ENABLED": "false",
+    }
+    spec = ProcessSpec(name="phoenix", command=[program, "serve"], environment=environment)
+    return spec, f"http://127.0.0.1:{grpc}", f"http://127.0.0.1:{web}"
+
+
+@contextlib.contextmanager
+def _pid_file(directory: Path) -> Iterator[None]:
+    """Marks the directory as in use. Raises StackError if another one runs there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    other = _running_pid(directory)
+    if other is not None:
+        raise StackError(f"`llmsched up` runs in {directory} already (process {other}); end it with `llmsched down`")
+    path = directory / "up.pid"
+    path.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _running_pid(directory: Path) -> int | None:
+    try:
+        pid = int((directory / "up.pid").read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid
+
+
+if __name__ == "__main__":
+    sys.exit(up())
