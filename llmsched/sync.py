@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,7 +40,7 @@ class _Loop:
             future.cancel()
             raise
 
-    def iterate(self, source: AsyncGenerator[_T, None]) -> Iterator[_T]:
+    def iterate(self, source: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
         async def advance() -> tuple[_T] | None:
             # An iterator's end cannot travel through a future as an exception.
             try:
@@ -86,7 +86,7 @@ class SyncJobHandle:
         """See `JobHandle.status`."""
         return self._loop.run(self._handle.status())
 
-    def events(self, *, deltas: bool = False, after_sequence: int = 0) -> Iterator[Event]:
+    def events(self, *, deltas: bool = False, after_sequence: int = 0) -> Generator[Event, None, None]:
         """See `JobHandle.events`."""
         return self._loop.iterate(self._handle.events(deltas=deltas, after_sequence=after_sequence))
 
@@ -148,7 +148,7 @@ class SyncClient:
         """See `Client.application`."""
         return self._loop.run(self._client.application(name))
 
-    def applications(self) -> Iterator[RegisteredApplication]:
+    def applications(self) -> Generator[RegisteredApplication, None, None]:
         """See `Client.applications`."""
         return self._loop.iterate(self._client.applications())
 
@@ -183,11 +183,11 @@ class SyncClient:
         application: str | None = None,
         labels: Mapping[str, str] | None = None,
         limit: int | None = None,
-    ) -> Iterator[Job]:
+    ) -> Generator[Job, None, None]:
         """See `Client.jobs`."""
         return self._loop.iterate(self._client.jobs(states=states, application=application, labels=labels, limit=limit))
 
-    def watch(self, name: str, *, deltas: bool = False, after_sequence: int = 0) -> Iterator[Event]:
+    def watch(self, name: str, *, deltas: bool = False, after_sequence: int = 0) -> Generator[Event, None, None]:
         """See `Client.watch`."""
         return self._loop.iterate(self._client.watch(name, deltas=deltas, after_sequence=after_sequence))
 
@@ -211,7 +211,7 @@ class SyncClient:
         """See `Client.cluster`."""
         return self._loop.run(self._client.cluster())
 
-    def queue(self, *, limit: int | None = None) -> Iterator[QueuedStage]:
+    def queue(self, *, limit: int | None = None) -> Generator[QueuedStage, None, None]:
         """See `Client.queue`."""
         return self._loop.iterate(self._client.queue(limit=limit))
 

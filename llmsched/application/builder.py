@@ -95,6 +95,7 @@ class DynamicOptions(_StageOptions, total=False):
     """Options of `dynamic`."""
 
     retry: Retry | Mapping[str, Any]
+    keep_going: bool
 
 
 class _Scope:

@@ -95,6 +95,7 @@ def _stage_to_proto(stage: Stage) -> application_pb2.Stage:
         )
     else:
         message.dynamic.plan = stage.plan
+        message.dynamic.keep_going = stage.keep_going
     return message
 
 
@@ -179,7 +180,7 @@ def _plan_data(message: application_pb2.PlanStage) -> dict[str, Any]:
 
 
 def _dynamic_data(message: application_pb2.DynamicStage) -> dict[str, Any]:
-    return {"plan": message.plan}
+    return {"plan": message.plan, "keep_going": message.keep_going}
 
 
 _KIND_DATA: dict[str, Any] = {

@@ -52,8 +52,8 @@ def templates_of(stage: Stage) -> Iterator[tuple[str, str]]:
 
 def dependencies(stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
     """For each stage of a scope, by name: the stages of the scope that must be done first, as declared."""
-    declared = [stage.name for stage in stages]
-    return {stage.name: tuple(name for name in declared if name in _needs(stage)) for stage in stages}
+    place = {stage.name: number for number, stage in enumerate(stages)}
+    return {stage.name: tuple(sorted(_needs(stage) & place.keys(), key=place.__getitem__)) for stage in stages}
 
 
 def _needs(stage: Stage) -> frozenset[str]:

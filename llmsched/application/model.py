@@ -116,7 +116,8 @@ class ForEach(Model):
     model_config = ConfigDict(populate_by_name=True)
 
     items: Text  #: template: one expression that yields a list
-    as_: Text = Field(default="item", alias="as")  #: name of the element in templates; its place is `index`, from 0
+    #: Name of the element in templates; its place is `index`, from 0.
+    as_: Text = Field(default="item", validation_alias="as", serialization_alias="as")
 
 
 class Retry(Model):
@@ -209,6 +210,8 @@ class DynamicStage(_Common):
 
     kind: Literal["dynamic"] = "dynamic"
     plan: Text  #: name of the plan stage, in the same scope
+    #: A step that fails for good, or a plan that stays bad, does not fail the job: `steps` tells what became of it.
+    keep_going: bool = False
 
 
 Stage = Annotated[LlmStage | ToolStage | LoopStage | PlanStage | DynamicStage, Field(discriminator="kind")]

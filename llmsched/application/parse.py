@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from llmsched.application.model import (
     ApplicationSpec,
@@ -61,12 +62,19 @@ def build_unchecked(data: Mapping[str, Any], known_tools: Collection[str] | None
     try:
         return ApplicationSpec.model_validate(data)
     except ValidationError as error:
-        errors = error.errors()
+        errors = _real_errors(error)
     violations = [_violation(each["loc"], each["type"], each["msg"]) for each in errors]
     if all(each["type"] == "extra_forbidden" or each["loc"][-1] in _HARMLESS for each in errors):
         pruned = _without(data, [_untagged(each["loc"]) for each in errors])
         violations += check(ApplicationSpec.model_validate(pruned), known_tools)
     raise ApplicationError(violations)
+
+
+def _real_errors(error: ValidationError) -> list[ErrorDetails]:
+    """The errors, without the claim that a list is too short when it is so only for want of its wrong elements."""
+    errors = error.errors()
+    inside = {each["loc"][:end] for each in errors for end in range(len(each["loc"]))}
+    return [each for each in errors if not (each["type"] == "too_short" and each["loc"] in inside)]
 
 
 def _violation(location: _Location, kind: str, message: str) -> Violation:
@@ -96,7 +104,7 @@ def _fields(location: _Location) -> Sequence[str]:
             break
     else:
         owner = ApplicationSpec
-    return [field.alias or name for name, field in owner.model_fields.items()]
+    return [field.serialization_alias or name for name, field in owner.model_fields.items()]
 
 
 def _without(data: Mapping[str, Any], locations: Sequence[_Location]) -> Any:

@@ -110,9 +110,8 @@ class _Environment(SandboxedEnvironment):
             hint = "its stage has no json_schema" if name == "json" else "it has text, json and finish_reason"
             return self.undefined(f"the answer of {obj.stage!r} has no {name!r}: {hint}")
         if isinstance(obj, Mapping):
-            return self.undefined(
-                f"there is no {name!r} among {', '.join(map(repr, itertools.islice(obj, 20))) or '{}'}"
-            )
+            known = ", ".join(map(repr, itertools.islice(obj, 20)))
+            return self.undefined(f"there is no {name!r} " + (f"among {known}" if known else "in an empty object"))
         return self.undefined(f"{_type(obj)} has no {name!r}")
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

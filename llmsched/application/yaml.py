@@ -20,6 +20,7 @@ __all__ = ["dump_yaml", "load_yaml", "parse_yaml"]
 MAX_BYTES = 2**20
 _MAX_NODES = 100_000  # aliases can make a short text very large
 _MAX_DEPTH = 60
+_TAGS = ("str", "null", "bool", "int", "float", "timestamp", "value")
 _KINDS = ("llm", "tool", "loop", "dynamic", "plan")  # dynamic before plan: it has a field of that name
 
 
@@ -91,12 +92,12 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(part, (*path, place)) for place, part in enumerate(node.value)]
-        if node.tag.startswith("!"):
-            self._refuse(node, path, f"the tag {node.tag} has no meaning here")
-        return self._scalar(node)
+        return self._scalar(node, path)
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.Node, path: tuple[str | int, ...]) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind not in _TAGS:
+            self._refuse(node, path, f"the tag {kind} has no meaning here")
         if kind == "bool" and node.value.lower() not in ("true", "false"):
             return node.value  # YAML 1.1 takes yes, no, on and off for booleans
         if kind in ("int", "float") and ":" in node.value:

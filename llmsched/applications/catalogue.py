@@ -9,7 +9,7 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-from llmsched.application import ApplicationSpec, load_yaml
+from llmsched.application import ApplicationSpec, parse_yaml
 from llmsched.applications.code_generation.problems import read_problems
 
 Input = dict[str, Any]
@@ -25,7 +25,7 @@ class ReferenceApplication:
 
     def load(self) -> ApplicationSpec:
         """The application as its YAML file has it."""
-        return load_yaml(files(self.package).joinpath("application.yaml").read_text(encoding="utf-8"))
+        return parse_yaml(files(self.package).joinpath("application.yaml").read_text(encoding="utf-8"))
 
     def inputs(self, random: Random) -> Iterator[Input]:
         """Inputs without end; equal generators give equal inputs."""

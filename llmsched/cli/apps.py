@@ -62,7 +62,7 @@ def _report(file: Path) -> dict[str, Any]:
 
 def _print_report(report: dict[str, Any]) -> None:
     if report["valid"]:
-        click.echo(f"{report['file']}: {report['application']} is valid, {report['stages']} stages")
+        click.echo(f"{report['file']}: {report['application']} is valid")
         return
     click.echo(f"{report['file']} is not valid:", err=True)
     for violation in report["violations"]:

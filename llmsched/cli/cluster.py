@@ -36,8 +36,8 @@ def executors(settings: Settings) -> None:
     columns = ["EXECUTOR", "KIND", "STATE", "SLOTS", "WAITING", "LAST SEEN", "OFFERS", "LABELS"]
     output.print_table(columns, rows, empty="No executors are attached.")
     click.echo(
-        f"{cluster.active_jobs} jobs, {cluster.ready_stages} stages waiting,"
-        f" {cluster.running_attempts} attempts running, policy {describe(cluster.policy)}, epoch {cluster.epoch}",
+        f"active jobs: {cluster.active_jobs} · waiting stages: {cluster.ready_stages} · "
+        f"running attempts: {cluster.running_attempts} · policy: {describe(cluster.policy)} · epoch: {cluster.epoch}",
         err=True,
     )
 

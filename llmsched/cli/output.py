@@ -109,7 +109,7 @@ def span(value: timedelta | None) -> str:
     """A span in the unit that suits it: `80ms`, `2.4s`, `3m05s`, `2h10m`, `5d03h`."""
     if value is None:
         return ""
-    seconds = value.total_seconds()
+    seconds = max(0.0, value.total_seconds())  # clocks of two machines may differ
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 59.95:

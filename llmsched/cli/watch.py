@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
-from datetime import UTC, datetime
 from typing import Protocol
 
 import click
 from rich.console import Console
 from rich.live import Live
+from rich.tree import Tree
 
 from llmsched import events
 from llmsched.cli import output
@@ -31,6 +31,9 @@ class View(Protocol):
     def show(self, event: Event, job: Job) -> None:
         """Show an event; `job` is the job after it."""
 
+    def end(self, job: Job) -> None:
+        """Show the job as it ended, with what no event tells: its token usage."""
+
 
 class JsonView:
     """One JSON object per event: `event` names its kind, the rest are the event's fields."""
@@ -38,6 +41,9 @@ class JsonView:
     def show(self, event: Event, job: Job) -> None:
         kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
         output.print_json_line({"event": kind, **output.jsonable(event)})
+
+    def end(self, job: Job) -> None:
+        pass
 
 
 class PlainView:
@@ -60,6 +66,9 @@ class PlainView:
                 shown = event.text.replace("\n", "\\n")
                 self._line(event, job, f"{event.stage_id}[{event.task_index}]", f"> {shown}", None)
 
+    def end(self, job: Job) -> None:
+        pass
+
     def _line(self, event: Event, job: Job, subject: str, words: str, failure: Failure | None) -> None:
         passed = event.time - job.create_time if event.time and job.create_time else None
         seconds = f"{passed.total_seconds():.3f}" if passed else ""
@@ -68,13 +77,15 @@ class PlainView:
 
 
 class LiveView:
-    """A tree that changes in place, with the last words of stages that write."""
+    """A tree that changes in place, with the last words of stages that write. Rich draws it several times a second,
+    so that spans grow while nothing happens."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, job: Job) -> None:
+        self._job = job
         self._texts: dict[tuple[str, int], tuple[int, str]] = {}
 
     def show(self, event: Event, job: Job) -> None:
+        self._job = job
         match event:
             case OutputDelta():
                 key = (event.stage_id, event.task_index)
@@ -84,18 +95,24 @@ class LiveView:
                 self._texts[key] = (event.attempt, (kept + event.text)[-_TAIL:])
             case TaskChanged(task=task) if task.state is not TaskState.RUNNING:
                 self._texts.pop((event.stage_id, task.index), None)
+
+    def end(self, job: Job) -> None:
+        self._job = job
+
+    def __rich__(self) -> Tree:
         tails = {stage_id: " ".join(text.split()) for (stage_id, _), (_, text) in self._texts.items()}
-        self._live.update(job_tree(job, now=event.time or datetime.now(UTC), tails=tails))
+        return job_tree(self._job, tails=tails)
 
 
 @contextmanager
-def view(settings: Settings, console: Console) -> Iterator[View]:
+def view(job: Job, settings: Settings, console: Console) -> Iterator[View]:
     """The view that suits where the output goes."""
     if settings.as_json:
         yield JsonView()
     elif console.is_terminal:
-        with Live(console=console, refresh_per_second=8) as live:
-            yield LiveView(live)
+        live = LiveView(job)
+        with Live(live, console=console, refresh_per_second=8):
+            yield live
     else:
         yield PlainView()
 
@@ -104,12 +121,14 @@ async def follow(client: Client, name: str, settings: Settings, *, deltas: bool)
     """Show what happens to a job until it ends; returns it as it ended."""
     # The snapshot a watch begins with replaces this; asking first says at once that there is no such job.
     job = await client.job(name)
-    with view(settings, output.console()) as shown:
+    with view(job, settings, output.console()) as shown:
         async with aclosing(client.watch(name, deltas=deltas)) as stream:
             async for event in stream:
                 job = events.apply(job, event)
                 shown.show(event, job)
-    return await client.job(name)
+        job = await client.job(name)
+        shown.end(job)
+    return job
 
 
 @click.command(cls=Command)

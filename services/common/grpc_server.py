@@ -31,11 +31,16 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In spite of its name the least time that an attempt to connect is given: far networks and busy hosts need it.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # Two services in one process must not share a connection that one of them closes.
     ("grpc.use_local_subchannel_pool", 1),
 ]
+
+
+class CannotListen(Exception):
+    """An address cannot be listened on."""
 
 
 class GrpcServer:
@@ -53,7 +58,7 @@ class GrpcServer:
     ) -> None:
         """`services` are full names for health and reflection; `register` adds the servicers.
 
-        `translate` gives the domain's word for an exception of a lower layer, or None.
+        `translate` gives the domain's word for an exception of a lower layer, or None. Raises CannotListen.
         """
         options = [
             *_OPTIONS,
@@ -68,7 +73,11 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*services, reflection.SERVICE_NAME, health.SERVICE_NAME], self._server)
         register(self._server)
-        self.port = self._server.add_insecure_port(address)  #: the one really bound
+        try:
+            self.port = self._server.add_insecure_port(address)  #: the one really bound
+        except RuntimeError as error:
+            hint = "is it taken by another process, or not an address of this machine?"
+            raise CannotListen(f"cannot listen on {address}: {hint}") from error
 
     async def start(self) -> None:
         await self._server.start()

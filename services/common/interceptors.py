@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -57,21 +58,23 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _unary(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             limit = None if context.time_remaining() is not None else self._default_deadline
+            patience = asyncio.timeout(limit)
             try:
-                async with asyncio.timeout(limit):
+                async with patience:
                     return await behaviour(request, context)
-            except TimeoutError:
-                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"{method} took longer than {limit} s")
             except Exception as error:
-                await self._abort(method, context, error)
+                # A TimeoutError may also come from below, and then it is as unexpected as any other.
+                await self._abort(method, context, _too_late(method, limit) if patience.expired() else error)
 
         return call
 
     def _stream(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
-                async for response in behaviour(request, context):
-                    yield response
+                # Closed here and now when the client goes away, not when the garbage collector comes by.
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
             except Exception as error:
                 await self._abort(method, context, error)
 
@@ -93,3 +96,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             metadata={"incident": incident},
         )
         await context.abort_with_status(rpc_status.to_status(to_status(unforeseen, domain=self._domain)))
+
+
+def _too_late(method: str, limit: float | None) -> DomainError:
+    message = f"{method} took longer than {limit:g} s, which is what calls without a deadline of their own get"
+    return DomainError(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", message)

@@ -1,6 +1,6 @@
-"""The attempts of one executor: what runs, and which results nobody has acknowledged yet.
+"""The attempts of one executor: what runs, and which outcomes nobody has acknowledged yet.
 
-Outlives any stream to a scheduler: after a break the same running set and the same outbox go to whoever leads.
+Outlives any stream to a scheduler: after a break the same attempts and the same outcomes go to whoever leads.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -22,17 +24,18 @@ from services.executors.work import AttemptError, Worker
 _log = get_logger(__name__)
 
 Key = tuple[str, str, int, int]  #: job, stage, task, attempt
+#: Puts a message on the stream to the scheduler; False if there is none.
+Send = Callable[[executor_pb2.AttachRequest], bool]
 
-#: How often text that is being written is sent on.
+#: The first text of an attempt is sent at once, further text this often.
 _PROGRESS_SECONDS = 0.1
+#: Half of what fits into a message: an outcome that can never be delivered would break every stream anew.
+_MAX_RESULT_BYTES = 32 << 20
 
 
 def key_of(ref: executor_pb2.AttemptRef) -> Key:
+    """The reference as something to find attempts by."""
     return ref.job_id, ref.stage_id, ref.task_index, ref.attempt
-
-
-def ref_of(key: Key) -> executor_pb2.AttemptRef:
-    return executor_pb2.AttemptRef(job_id=key[0], stage_id=key[1], task_index=key[2], attempt=key[3])
 
 
 class Attempts:
@@ -44,27 +47,29 @@ class Attempts:
         *,
         executor_id: str,
         telemetry: Telemetry,
-        send: Callable[[executor_pb2.AttachRequest], None],
+        send: Send,
+        on_suspect: Callable[[], None],
     ) -> None:
-        """`send` puts a message on the current stream, if there is one; outcomes are kept besides."""
+        """`on_suspect` is called, before the outcome is sent, when an attempt says that the worker is broken."""
         self._worker = worker
         self._executor_id = executor_id
         self._telemetry = telemetry
         self._send = send
-        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._on_suspect = on_suspect
+        self._running: dict[Key, _Attempt] = {}
         self._outcomes: dict[Key, executor_pb2.Finished] = {}
-        self._texts: dict[Key, _Text] = {}
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._acknowledged = asyncio.Event()
-        self._acknowledged.set()
+        self._settled = asyncio.Event()
+        self._settled.set()
 
     @property
-    def running(self) -> list[executor_pb2.AttemptRef]:
-        return [ref_of(key) for key in self._running]
+    def held(self) -> list[executor_pb2.AttemptRef]:
+        """Attempts that run, or whose outcome is still to be acknowledged: they are ours, and not lost."""
+        running = [attempt.ref for attempt in self._running.values()]
+        return [*running, *(finished.attempt for finished in self._outcomes.values())]
 
     @property
     def unacknowledged(self) -> list[executor_pb2.Finished]:
+        """Outcomes to send again on a new stream."""
         return list(self._outcomes.values())
 
     def start(self, assign: executor_pb2.Assign) -> None:
@@ -73,171 +78,243 @@ class Attempts:
         if key in self._outcomes:
             self._send(executor_pb2.AttachRequest(finished=self._outcomes[key]))
         elif key not in self._running:
-            self._idle.clear()
-            self._running[key] = asyncio.create_task(self._run(key, assign), name=f"attempt {'/'.join(map(str, key))}")
+            self._settled.clear()
+            self._running[key] = attempt = _Attempt(assign, self._send)
+            attempt.begin(self._work(attempt), on_end=partial(self._ended, attempt))
 
     def cancel(self, ref: executor_pb2.AttemptRef) -> None:
-        """Ends an attempt; the answer is its outcome. One that never ran here is answered as cancelled."""
+        """Ends an attempt; the answer is its outcome. One that is not known here is answered as cancelled."""
         key = key_of(ref)
         if key in self._running:
-            self._running[key].cancel()
+            self._running[key].end("cancel")
         elif key not in self._outcomes:
             finished = executor_pb2.Finished(attempt=ref, cancelled=executor_pb2.Cancelled())
             self._send(executor_pb2.AttachRequest(finished=finished))
 
     def forget(self, ref: executor_pb2.AttemptRef) -> None:
-        """The outcome is durable, or stale."""
+        """The outcome is durable, or of no use."""
         self._outcomes.pop(key_of(ref), None)
-        if not self._outcomes:
-            self._acknowledged.set()
+        self._check_settled()
 
-    async def abandon(self, ref: executor_pb2.AttemptRef) -> None:
-        """The scheduler has given the attempt up: end it and tell nobody."""
-        task = self._running.get(key_of(ref))
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+    def abandon(self, ref: executor_pb2.AttemptRef) -> None:
+        """The scheduler has given the attempt up: ends it and tells nobody how."""
+        attempt = self._running.get(key_of(ref))
+        if attempt is not None:
+            attempt.abandoned = True
+            attempt.end("cancel")
         self.forget(ref)
 
-    def flush_texts(self) -> None:
-        """Sends what was written since the last time."""
-        for key, text in self._texts.items():
-            progress = text.take()
-            if progress is not None:
-                progress.attempt.CopyFrom(ref_of(key))
-                self._send(executor_pb2.AttachRequest(progress=progress))
-
-    async def send_texts_forever(self) -> None:
-        while True:
-            await asyncio.sleep(_PROGRESS_SECONDS)
-            self.flush_texts()
-
-    async def wait_idle(self) -> None:
-        """Returns when nothing runs."""
-        await self._idle.wait()
-
-    async def wait_acknowledged(self) -> None:
-        """Returns when every outcome is stored."""
-        await self._acknowledged.wait()
+    async def wait_settled(self) -> None:
+        """Returns when nothing runs and every outcome is acknowledged."""
+        await self._settled.wait()
 
     async def aclose(self) -> None:
-        """Ends everything that runs."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
+        """Ends everything that runs; the outcomes stay."""
+        tasks = [attempt.task for attempt in self._running.values()]
+        for attempt in self._running.values():
+            attempt.end("cancel")
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _run(self, key: Key, assign: executor_pb2.Assign) -> None:
-        started = time.time()
-        finished = executor_pb2.Finished(attempt=assign.attempt, start_time=_timestamp(started))
-        try:
-            finished.result.CopyFrom(await self._result(key, assign))
-        except AttemptError as error:
-            finished.failure.CopyFrom(error.failure)
-        except asyncio.CancelledError:
-            finished.cancelled.SetInParent()
-        except Exception as error:
-            # A bug of ours must cost one attempt, not the executor.
-            _log.exception(
-                "attempt failed unexpectedly", action="attempt_crashed", job=key[0], stage=key[1], task=key[2]
-            )
-            message = f"the executor failed: {type(error).__name__}: {error}"
-            finished.failure.CopyFrom(task_pb2.Failure(reason="EXECUTOR_ERROR", message=message, retryable=True))
-        ended = time.time()
-        finished.end_time.CopyFrom(_timestamp(ended))
-        self.flush_texts()
-        self._texts.pop(key, None)
-        self._outcomes[key] = finished
-        self._acknowledged.clear()
+    async def _work(self, attempt: _Attempt) -> task_pb2.TaskResult:
+        assign = attempt.assign
+        place = self._place(assign)
+        return await self._worker.run(
+            assign.payload,
+            rid="/".join(map(str, key_of(assign.attempt))),
+            priority=assign.priority,
+            traceparent=place.traceparent if place else "",
+            on_text=attempt.text.add if assign.stream_output else None,
+        )
+
+    def _ended(self, attempt: _Attempt, task: asyncio.Task[task_pb2.TaskResult]) -> None:
+        attempt.close()
+        key = key_of(attempt.ref)
+        finished, suspect = _outcome(attempt, task)
         del self._running[key]
-        if not self._running:
-            self._idle.set()
-        self._send(executor_pb2.AttachRequest(finished=finished))
-        self._trace(key, assign, finished, started, ended)
+        if not attempt.abandoned:
+            self._outcomes[key] = finished
+        if suspect:
+            self._on_suspect()  # first: what the outcome sets free must not come back to a broken worker
+        if not attempt.abandoned:
+            self._send(executor_pb2.AttachRequest(finished=finished))
+        self._check_settled()
+        self._trace(attempt, finished)
 
-    async def _result(self, key: Key, assign: executor_pb2.Assign) -> task_pb2.TaskResult:
-        on_text = None
-        if assign.stream_output:
-            on_text = self._texts.setdefault(key, _Text()).add
-        place = self._place(key, assign)
-        limit = assign.timeout.ToTimedelta().total_seconds() if assign.HasField("timeout") else None
-        try:
-            async with asyncio.timeout(limit):
-                return await self._worker.run(
-                    assign.payload,
-                    rid="/".join(map(str, key)),
-                    priority=assign.priority,
-                    traceparent=place.traceparent if place else "",
-                    on_text=on_text,
-                )
-        except TimeoutError:
-            message = f"the attempt did not end within its timeout of {limit:g} s"
-            raise AttemptError("TIMEOUT", message, retryable=True) from None
+    def _check_settled(self) -> None:
+        if not self._running and not self._outcomes:
+            self._settled.set()
 
-    def _place(self, key: Key, assign: executor_pb2.Assign) -> Place | None:
+    def _place(self, assign: executor_pb2.Assign) -> Place | None:
         outer = Place.parse(assign.traceparent) if assign.traceparent else None
-        return Place(outer.trace_id, derived_span_id(*key, "execute")) if outer else None
+        return Place(outer.trace_id, derived_span_id(*key_of(assign.attempt), "execute")) if outer else None
 
-    def _trace(
-        self, key: Key, assign: executor_pb2.Assign, finished: executor_pb2.Finished, started: float, ended: float
-    ) -> None:
-        place = self._place(key, assign)
+    def _trace(self, attempt: _Attempt, finished: executor_pb2.Finished) -> None:
+        assign = attempt.assign
+        place = self._place(assign)
         if place is None or not self._telemetry.enabled:
             return
-        is_llm = assign.payload.WhichOneof("call") == "llm"
-        usage = finished.result.usage
-        attributes: dict[str, Any] = {
-            names.JOB_ID: key[0],
-            names.STAGE_ID: key[1],
-            names.TASK_INDEX: key[2],
-            names.ATTEMPT: key[3],
-            names.EXECUTOR: self._executor_id,
-            names.OPENINFERENCE_KIND: "LLM" if is_llm else "TOOL",
-        }
-        if is_llm:
-            attributes |= {
-                names.PROMPT_TOKENS: usage.prompt_tokens,
-                names.COMPLETION_TOKENS: usage.completion_tokens,
-                "llm.token_count.prompt": usage.prompt_tokens,
-                "llm.token_count.completion": usage.completion_tokens,
-            }
-        else:
-            attributes[names.TOOL] = assign.payload.tool.tool
-        error = {"failure": finished.failure.message, "cancelled": "cancelled"}.get(
-            finished.WhichOneof("outcome") or "", ""
-        )
+        error = {"failure": finished.failure.message, "cancelled": "cancelled"}
         self._telemetry.span(
             names.SPAN_EXECUTE,
             place,
             parent=Place.parse(assign.traceparent),
-            start=started,
-            end=ended,
-            attributes=attributes,
-            error=error,
+            start=attempt.started,
+            end=finished.end_time.ToMicroseconds() / 1e6,
+            attributes={names.EXECUTOR: self._executor_id} | _attributes(assign, finished.result.usage),
+            error=error.get(finished.WhichOneof("outcome") or "", ""),
         )
 
 
-class _Text:
-    """Text of one attempt that waits to be sent."""
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """One attempt that runs."""
 
-    def __init__(self) -> None:
-        self._sent = 0
+    assign: executor_pb2.Assign
+    send: Send
+    started: float = field(default_factory=time.time)
+    ended_by: Literal["", "cancel", "timeout"] = ""  #: empty: it ends by itself
+    abandoned: bool = False
+    text: _Text = field(init=False)
+    task: asyncio.Task[task_pb2.TaskResult] = field(init=False)
+    alarm: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.text = _Text(self.ref, self.send)
+
+    @property
+    def ref(self) -> executor_pb2.AttemptRef:
+        return self.assign.attempt
+
+    @property
+    def limit(self) -> float:
+        return self.assign.timeout.ToTimedelta().total_seconds()
+
+    def begin(self, work: Any, *, on_end: Callable[[asyncio.Task[task_pb2.TaskResult]], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(work, name=f"attempt {'/'.join(map(str, key_of(self.ref)))}")
+        # A callback rather than a frame around the work: a task cancelled before its first step has no frame.
+        self.task.add_done_callback(on_end)
+        if self.assign.HasField("timeout"):
+            self.alarm = loop.call_later(self.limit, self.end, "timeout")
+
+    def end(self, why: Literal["cancel", "timeout"]) -> None:
+        """Cancels the work, once: a second time would cut short the abort inside the engine."""
+        if not self.ended_by:
+            self.ended_by = why
+            self.task.cancel()
+
+    def close(self) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.text.close()
+
+
+class _Text:
+    """Text of one attempt on its way to the scheduler. While there is none it is kept, so that no part is missing."""
+
+    def __init__(self, ref: executor_pb2.AttemptRef, send: Send) -> None:
+        self._ref = ref
+        self._send = send
+        self._offset = 0
         self._parts: list[str] = []
         self._tokens = 0
+        self._pause: asyncio.TimerHandle | None = None
 
     def add(self, text: str, tokens: int) -> None:
-        self._parts.append(text)
+        if text:
+            self._parts.append(text)
         self._tokens = tokens
+        if self._pause is None:
+            self._flush()
 
-    def take(self) -> executor_pb2.Progress | None:
+    def close(self) -> None:
+        """Sends the rest."""
+        self._flush()
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _flush(self) -> None:
         if not self._parts:
-            return None
+            return
         text = "".join(self._parts)
         self._parts.clear()
-        progress = executor_pb2.Progress(offset=self._sent, text=text, completion_tokens=self._tokens)
-        self._sent += len(text)
-        return progress
+        progress = executor_pb2.Progress(
+            attempt=self._ref, offset=self._offset, text=text, completion_tokens=self._tokens
+        )
+        if self._send(executor_pb2.AttachRequest(progress=progress)):
+            self._offset += len(text)
+        else:
+            self._parts.append(text)
+        self._pause = self._pause or asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._flush()
+
+
+def _outcome(attempt: _Attempt, task: asyncio.Task[task_pb2.TaskResult]) -> tuple[executor_pb2.Finished, bool]:
+    """How it ended, and whether that throws suspicion on the worker."""
+    finished = executor_pb2.Finished(attempt=attempt.ref, start_time=_timestamp(attempt.started))
+    finished.end_time.CopyFrom(_timestamp(time.time()))
+    error = _cancellation(attempt) if task.cancelled() else task.exception()
+    if error is None and not task.cancelled():
+        size = task.result().ByteSize()
+        if size <= _MAX_RESULT_BYTES:
+            finished.result.CopyFrom(task.result())
+            return finished, False
+        message = f"the result has {size} bytes; more than {_MAX_RESULT_BYTES} cannot be sent"
+        error = AttemptError("RESULT_TOO_LARGE", message, retryable=False)
+    match error:
+        case None:
+            finished.cancelled.SetInParent()
+        case AttemptError():
+            finished.failure.CopyFrom(error.failure)
+        case _:
+            # A bug of ours must cost one attempt, not the executor.
+            _log.error(
+                "attempt failed unexpectedly",
+                action="attempt_crashed",
+                job=attempt.ref.job_id,
+                stage=attempt.ref.stage_id,
+                task=attempt.ref.task_index,
+                exc_info=error,
+            )
+            told = str(error).encode(errors="replace").decode()  # what is not UTF-8 cannot be sent
+            message = f"the executor failed: {type(error).__name__}: {told}"
+            finished.failure.CopyFrom(task_pb2.Failure(reason="EXECUTOR_ERROR", message=message, retryable=True))
+    return finished, isinstance(error, AttemptError) and error.suspect
+
+
+def _cancellation(attempt: _Attempt) -> AttemptError | None:
+    """What it means that the work was cancelled; None: somebody asked for it."""
+    match attempt.ended_by:
+        case "cancel":
+            return None
+        case "timeout":
+            message = f"the attempt did not end within its timeout of {attempt.limit:g} s"
+            return AttemptError("TIMEOUT", message, retryable=True)
+        case _:
+            return AttemptError("EXECUTOR_ERROR", "the attempt was cut off inside the executor", retryable=True)
+
+
+def _attributes(assign: executor_pb2.Assign, usage: task_pb2.TokenUsage) -> dict[str, Any]:
+    ref = assign.attempt
+    common = {
+        names.JOB_ID: ref.job_id,
+        names.STAGE_ID: ref.stage_id,
+        names.TASK_INDEX: ref.task_index,
+        names.ATTEMPT: ref.attempt,
+    }
+    if assign.payload.WhichOneof("call") != "llm":
+        return common | {names.OPENINFERENCE_KIND: "TOOL", names.TOOL: assign.payload.tool.tool}
+    return common | {
+        names.OPENINFERENCE_KIND: "LLM",
+        names.PROMPT_TOKENS: usage.prompt_tokens,
+        names.COMPLETION_TOKENS: usage.completion_tokens,
+        "llm.token_count.prompt": usage.prompt_tokens,
+        "llm.token_count.completion": usage.completion_tokens,
+    }
 
 
 def _timestamp(seconds: float) -> Timestamp:

@@ -22,7 +22,7 @@ from services.executors.llm.engine import (
     GenerateResult,
     Sampling,
 )
-from services.executors.work import AttemptError, Offer, OnText
+from services.executors.work import AttemptError, Condition, ExecutorError, Offer, OnText
 
 _log = get_logger(__name__)
 
@@ -33,6 +33,11 @@ _ROLES = {
 }
 #: Used where neither the engine nor the settings say how many requests run at a time.
 _DEFAULT_SLOTS = 8
+_LOOK_AGAIN_SECONDS = 0.5
+#: The load is for people: it is not worth a long wait.
+_LOAD_SECONDS = 1.0
+#: Prompts counted at a time. A stage may have a thousand, and the tokenizer is a single process.
+_COUNTS_AT_ONCE = 8
 
 
 class LlmWorker:
@@ -45,6 +50,7 @@ class LlmWorker:
         self._model = model
         self._start_timeout = start_timeout
         self._counts = False
+        self._counting = asyncio.Semaphore(_COUNTS_AT_ONCE)
 
     async def start(self) -> Offer:
         info = await self._wait_for_engine()
@@ -61,24 +67,22 @@ class LlmWorker:
     async def run(
         self, payload: task_pb2.TaskPayload, *, rid: str, priority: int, traceparent: str, on_text: OnText | None
     ) -> task_pb2.TaskResult:
-        request = _request(payload.llm, rid=rid, priority=priority, traceparent=traceparent)
+        try:
+            request = _request(payload.llm, rid=rid, priority=priority, traceparent=traceparent)
+        except (KeyError, ValueError) as error:
+            raise AttemptError("INVALID_CALL", f"this is no call of a model: {error!r}", retryable=False) from error
         try:
             answer = await self._engine.generate(request, on_text)
         except EngineError as error:
-            raise AttemptError(_reason(error), str(error), retryable=error.retryable) from error
+            raise _failure(error) from error
         if answer.finish_reason == "abort":
             raise AttemptError("ABORTED", "somebody aborted the request in the engine", retryable=True)
         return _result(answer)
 
-    async def healthy(self) -> bool:
-        return await self._engine.ready()
-
-    async def load(self) -> executor_pb2.EngineLoad | None:
-        try:
-            load = await self._engine.load()
-        except EngineError:
-            return None
-        return executor_pb2.EngineLoad(running=load.running, waiting=load.waiting, token_usage=load.token_usage or 0.0)
+    async def condition(self) -> Condition:
+        if not await self._engine.ready():
+            return Condition(healthy=False)
+        return Condition(healthy=True, load=await self._load())
 
     async def count_tokens(self, calls: Sequence[task_pb2.LlmCall]) -> list[int]:
         if not self._counts:
@@ -88,26 +92,40 @@ class LlmWorker:
     async def aclose(self) -> None:
         await self._engine.aclose()
 
+    async def _load(self) -> executor_pb2.EngineLoad | None:
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                load = await self._engine.load()
+        except (EngineError, TimeoutError):
+            return None
+        return executor_pb2.EngineLoad(running=load.running, waiting=load.waiting, token_usage=load.token_usage or 0.0)
+
     async def _count(self, call: task_pb2.LlmCall) -> int:
         try:
-            count = await self._engine.count_tokens(_request(call, rid="count", priority=0, traceparent=""))
-        except EngineError:
+            async with self._counting:
+                count = await self._engine.count_tokens(_request(call, rid="count", priority=0, traceparent=""))
+        except (EngineError, KeyError, ValueError):
             return -1
         return -1 if count is None else count
 
     async def _wait_for_engine(self) -> EngineInfo:
         """An engine may take minutes to load its weights: wait for it, and say so."""
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + self._start_timeout
+        _log.info("waiting for the engine", action="engine_awaited", seconds=self._start_timeout)
         complaint = "it does not say that it is ready"
-        while loop.time() < give_up:
-            try:
-                if await self._engine.ready():
-                    return await self._engine.describe()
-            except EngineUnavailable as error:
-                complaint = str(error)
-            await asyncio.sleep(0.5)
-        raise SystemExit(f"the engine was not ready within {self._start_timeout:g} s: {complaint}")
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                while True:
+                    try:
+                        if await self._engine.ready():
+                            return await self._engine.describe()
+                    except EngineUnavailable as error:
+                        complaint = str(error)
+                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        except TimeoutError:
+            message = f"the engine was not ready within {self._start_timeout:g} s: {complaint}"
+            raise ExecutorError(message) from None
+        except EngineError as error:
+            raise ExecutorError(f"the engine cannot be used: {error}") from error
 
 
 def _request(call: task_pb2.LlmCall, *, rid: str, priority: int, traceparent: str) -> GenerateRequest:
@@ -138,12 +156,16 @@ def _sampling(message: task_pb2.SamplingParameters) -> Sampling:
     )
 
 
-def _reason(error: EngineError) -> str:
-    if isinstance(error, EngineTimeout):
-        return "TIMEOUT"
-    if isinstance(error, EngineUnavailable):
-        return "ENGINE_UNAVAILABLE"
-    return "ENGINE_REJECTED" if isinstance(error, EngineRejected) else "ENGINE_PROTOCOL"
+def _failure(error: EngineError) -> AttemptError:
+    match error:
+        case EngineTimeout():
+            return AttemptError("TIMEOUT", str(error), retryable=True)
+        case EngineUnavailable():
+            return AttemptError("ENGINE_UNAVAILABLE", str(error), retryable=True, suspect=True)
+        case EngineRejected():
+            return AttemptError("ENGINE_REJECTED", str(error), retryable=False)
+        case _:
+            return AttemptError("ENGINE_PROTOCOL", str(error), retryable=error.retryable)
 
 
 def _result(answer: GenerateResult) -> task_pb2.TaskResult:

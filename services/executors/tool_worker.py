@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from llmsched.api.common.v1 import task_pb2
 from llmsched.api.executor.v1 import executor_pb2
 from llmsched.values import from_struct, to_value
-from services.executors.tool.runner import ToolCall, ToolError, ToolRunner
-from services.executors.work import AttemptError, Offer, OnText
+from services.executors.tool.runner import ToolCall, ToolError, ToolRunner, ToolUnavailableError
+from services.executors.work import AttemptError, Condition, ExecutorError, Offer, OnText
 
 
 class ToolWorker:
@@ -20,7 +20,10 @@ class ToolWorker:
         self._tools = tuple(tools)
 
     async def start(self) -> Offer:
-        await self._runner.start()
+        try:
+            await self._runner.start()
+        except ToolUnavailableError as error:
+            raise ExecutorError(error.message) from error
         return Offer(kind=executor_pb2.Register.KIND_TOOL, slots=self._runner.capacity, tools=self._tools)
 
     async def run(
@@ -43,11 +46,8 @@ class ToolWorker:
         result.timings.total.FromMicroseconds(round(total * 1e6))
         return result
 
-    async def healthy(self) -> bool:
-        return True
-
-    async def load(self) -> executor_pb2.EngineLoad | None:
-        return None
+    async def condition(self) -> Condition:
+        return Condition(healthy=True)
 
     async def count_tokens(self, calls: Sequence[task_pb2.LlmCall]) -> list[int]:
         return [-1] * len(calls)

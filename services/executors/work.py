@@ -10,12 +10,18 @@ from llmsched.api.common.v1 import task_pb2
 from llmsched.api.executor.v1 import executor_pb2
 
 
+class ExecutorError(Exception):
+    """The executor cannot work as it is set up; the message says what to change."""
+
+
 class AttemptError(Exception):
     """An attempt failed; the reason goes to the job's owner."""
 
-    def __init__(self, reason: str, message: str, *, retryable: bool) -> None:
+    def __init__(self, reason: str, message: str, *, retryable: bool, suspect: bool = False) -> None:
+        """`suspect`: the fault may be the worker's, which gets nothing new until it has been looked at."""
         super().__init__(message)
         self.failure = task_pb2.Failure(reason=reason, message=message, retryable=retryable)
+        self.suspect = suspect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,14 @@ class Offer:
     counts_tokens: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How a worker is."""
+
+    healthy: bool  #: an attempt that came now could run
+    load: executor_pb2.EngineLoad | None = None  #: what the engine reports, if there is one
+
+
 #: Called with the text that was added and the number of output tokens so far.
 OnText = Callable[[str, int], None]
 
@@ -37,7 +51,7 @@ class Worker(Protocol):
     """Runs attempts. All methods belong to one event loop."""
 
     async def start(self) -> Offer:
-        """Gets ready and says what it can do; waits for an engine that is still loading."""
+        """Gets ready and says what it can do; waits for an engine that is still loading. Raises ExecutorError."""
         ...
 
     async def run(
@@ -46,12 +60,8 @@ class Worker(Protocol):
         """Runs one attempt to its end. Raises AttemptError. Cancelling frees the slot before it goes on."""
         ...
 
-    async def healthy(self) -> bool:
-        """Whether an attempt that came now could run."""
-        ...
-
-    async def load(self) -> executor_pb2.EngineLoad | None:
-        """What the engine reports, if there is one."""
+    async def condition(self) -> Condition:
+        """How it is now; may take as long as the engine takes to answer."""
         ...
 
     async def count_tokens(self, calls: Sequence[task_pb2.LlmCall]) -> list[int]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
 from llmsched.api.planner.v1 import job_pb2, planner_pb2, planner_pb2_grpc
 from services.common.errors import DomainError, Violation
-from services.planner.convert import application_to_proto, failure_to_proto, job_to_proto
-from services.planner.intake import Intake, job_not_found
-from services.planner.registry import Registry, split_name
+from services.common.telemetry import Place
+from services.planner.convert import application_to_proto, job_to_proto
+from services.planner.instruments import Instruments
+from services.planner.intake import Intake
+from services.planner.pages import page_of
+from services.planner.refusals import Reason, invalid_request, job_not_ended, job_not_found
+from services.planner.registry import Registry
+from services.planner.resource_names import APPLICATION_FORMAT, application_in, job_in, split_application
 from services.planner.results import JobResults
 from services.planner.scheduler_client import SchedulerClient
 from services.planner.unfolding import Unfolder
@@ -22,7 +26,7 @@ from services.scheduler.core.model import JobState
 from services.state.port import JobFilter, State
 from services.state.records import StoredJob
 
-_DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
+_MAX_REASON = 1024
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -38,6 +42,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         unfolder: Unfolder,
         results: JobResults,
         scheduler: SchedulerClient,
+        instruments: Instruments,
         progress_seconds: float,
         tracing: bool,
     ) -> None:
@@ -47,27 +52,36 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         self._unfolder = unfolder
         self._results = results
         self._scheduler = scheduler
+        self._instruments = instruments
         self._progress_seconds = progress_seconds
         self._tracing = tracing
+        self._watchers: set[Watcher] = set()
+
+    def stop_watches(self) -> None:
+        """Sends those who watch to another planner, since a watch can last as long as a job."""
+        for watcher in self._watchers:
+            watcher.stop()
 
     async def RegisterApplication(
         self, request: planner_pb2.RegisterApplicationRequest, context: _Context
     ) -> planner_pb2.RegisterApplicationResponse:
-        record = await self._registry.register(request.spec, validate_only=request.validate_only)
+        record = await self._registry.register(
+            request.spec, request_id=request.request_id, validate_only=request.validate_only
+        )
         return planner_pb2.RegisterApplicationResponse(application=application_to_proto(record))
 
     async def GetApplication(
         self, request: planner_pb2.GetApplicationRequest, context: _Context
     ) -> planner_pb2.GetApplicationResponse:
-        record = await self._registry.get(request.name)
+        record = await self._registry.get(*application_in(request.name))
         return planner_pb2.GetApplicationResponse(application=application_to_proto(record))
 
     async def ListApplications(
         self, request: planner_pb2.ListApplicationsRequest, context: _Context
     ) -> planner_pb2.ListApplicationsResponse:
-        size, after = _page_size(request.page_size), _decode_token(request.page_token)
-        records = await self._state.list_applications(after=after, limit=size)
-        token = _encode_token(records[-1].application) if len(records) == size else ""
+        page = page_of(request)
+        found = await self._state.list_applications(after=page.after, limit=page.size + 1)
+        records, token = page.cut(found, lambda record: record.application)
         return planner_pb2.ListApplicationsResponse(
             applications=map(application_to_proto, records), next_page_token=token
         )
@@ -75,17 +89,19 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
     async def DeleteApplication(
         self, request: planner_pb2.DeleteApplicationRequest, context: _Context
     ) -> planner_pb2.DeleteApplicationResponse:
-        versions = await self._registry.delete(request.name)
+        application, version = application_in(request.name)
+        versions = await self._registry.delete(application, version, request_id=request.request_id)
         return planner_pb2.DeleteApplicationResponse(deleted_versions=versions)
 
     async def SubmitJob(
         self, request: planner_pb2.SubmitJobRequest, context: _Context
     ) -> planner_pb2.SubmitJobResponse:
-        metadata = dict(context.invocation_metadata() or ())
-        job = await self._intake.submit(request, traceparent=str(metadata.get("traceparent", "")))
+        with self._instruments.counting_refusals():
+            job = await self._intake.submit(request, traceparent=_traceparent(context))
         message = self._job(job)
         if request.validate_only:
-            message.ClearField("name")
+            for field in ("name", "etag", "traceparent"):
+                message.ClearField(field)
         return planner_pb2.SubmitJobResponse(job=message)
 
     async def GetJob(self, request: planner_pb2.GetJobRequest, context: _Context) -> planner_pb2.GetJobResponse:
@@ -95,17 +111,18 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         return planner_pb2.GetJobResponse(job=message)
 
     async def ListJobs(self, request: planner_pb2.ListJobsRequest, context: _Context) -> planner_pb2.ListJobsResponse:
-        size, token = _page_size(request.page_size), _decode_token(request.page_token)
-        if token and not token.isdecimal():
-            raise _invalid_token()
-        where = _filter(request)
-        jobs = await self._state.list_jobs(where, before=int(token) if token else None, limit=size)
-        following = _encode_token(str(jobs[-1].record.order)) if len(jobs) == size else ""
-        return planner_pb2.ListJobsResponse(jobs=map(self._job, jobs), next_page_token=following)
+        where, violations = _filter(request)
+        page = page_of(request, violations)
+        before = int(page.after) if page.after else None
+        found = await self._state.list_jobs(where, before=before, limit=page.size + 1)
+        jobs, token = page.cut(found, lambda job: job.record.order)
+        return planner_pb2.ListJobsResponse(jobs=map(self._job, jobs), next_page_token=token)
 
     async def CancelJob(
         self, request: planner_pb2.CancelJobRequest, context: _Context
     ) -> planner_pb2.CancelJobResponse:
+        if len(request.reason) > _MAX_REASON:
+            raise invalid_request([Violation("reason", f"must have at most {_MAX_REASON} characters")])
         job = await self._stored(request.name)
         if not job.status.state.is_final:
             await self._scheduler.cancel_job(job.record.job_id, request.reason)
@@ -113,14 +130,17 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         return planner_pb2.CancelJobResponse(job=self._job(job))
 
     async def RerunJob(self, request: planner_pb2.RerunJobRequest, context: _Context) -> planner_pb2.RerunJobResponse:
-        job = await self._intake.rerun(_job_id(request.name), request_id=request.request_id)
+        with self._instruments.counting_refusals():
+            job = await self._intake.rerun(
+                job_in(request.name), request_id=request.request_id, traceparent=_traceparent(context)
+            )
         return planner_pb2.RerunJobResponse(job=self._job(job))
 
     async def WatchJob(
         self, request: planner_pb2.WatchJobRequest, context: _Context
     ) -> AsyncIterator[planner_pb2.WatchJobResponse]:
         if request.after_sequence < 0:
-            raise _invalid("after_sequence", "must not be negative")
+            raise invalid_request([Violation("after_sequence", "must not be negative")])
         watcher = Watcher(
             self._state,
             await self._stored(request.name),
@@ -129,8 +149,13 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
             progress=self._progress_seconds,
             tracing=self._tracing,
         )
-        async for message in watcher.messages():
-            yield message
+        self._watchers.add(watcher)
+        try:
+            async with aclosing(watcher.messages()) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            self._watchers.discard(watcher)
 
     async def GetJobResult(
         self, request: planner_pb2.GetJobResultRequest, context: _Context
@@ -152,79 +177,55 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         return await self._unfolder.unfold(request)
 
     async def _stored(self, name: str) -> StoredJob:
-        job_id = _job_id(name)
+        job_id = job_in(name)
         job = await self._state.get_job(job_id)
         if job is None:
             raise job_not_found(job_id)
         return job
 
-    def _job(self, job: StoredJob) -> Any:
+    def _job(self, job: StoredJob) -> job_pb2.Job:
         return job_to_proto(job, tracing=self._tracing)
 
 
-def _filter(request: planner_pb2.ListJobsRequest) -> JobFilter:
-    application, version = split_name(request.application) if request.application else ("", None)
-    states = [name.removeprefix("STATE_") for name in map(_state_name, request.states)]
-    known = [JobState(name) for name in states if name in JobState.__members__]
-    if len(known) < len(states):
-        raise _invalid("states", "names a state that is unknown or unspecified")
-    return JobFilter(
-        states=frozenset(known),
+def _traceparent(context: _Context) -> str:
+    """Where the caller is in its own trace; "" if it does not say, or nonsense."""
+    metadata = dict(context.invocation_metadata() or ())
+    said = str(metadata.get("traceparent", ""))
+    return said if Place.parse(said) else ""
+
+
+def _filter(request: planner_pb2.ListJobsRequest) -> tuple[JobFilter, list[Violation]]:
+    """What to list, and what is wrong with the question."""
+    violations = []
+    application, version = split_application(request.application) or ("", None)
+    if request.application and not application:
+        violations.append(Violation("application", f"{APPLICATION_FORMAT}, not {request.application!r}"))
+    names = [_state_name(number) for number in request.states]
+    if not all(name in JobState.__members__ for name in names):
+        violations.append(Violation("states", "names a state that is unknown or unspecified"))
+    where = JobFilter(
+        states=frozenset(JobState[name] for name in names if name in JobState.__members__),
         application=application,
         version=version or 0,
         labels=tuple(sorted(request.labels.items())),
     )
+    return where, violations
 
 
 def _state_name(number: int) -> str:
-    values = job_pb2.Job.State.DESCRIPTOR.values_by_number
-    return values[number].name if number in values else ""
-
-
-def _job_id(name: str) -> str:
-    match name.split("/"):
-        case ["jobs", job_id] if job_id:
-            return job_id
-    raise _invalid("name", f"must be jobs/{{job}}, not {name!r}")
-
-
-def _page_size(asked: int) -> int:
-    if asked < 0:
-        raise _invalid("page_size", "must not be negative")
-    return min(asked or _DEFAULT_PAGE, _LARGEST_PAGE)
-
-
-def _encode_token(place: str) -> str:
-    return base64.urlsafe_b64encode(place.encode()).decode()
-
-
-def _decode_token(token: str) -> str:
-    try:
-        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError) as error:
-        raise _invalid_token() from error
-
-
-def _invalid_token() -> DomainError:
-    return _refused("INVALID_PAGE_TOKEN", "page_token", "must come from an earlier response of the same call")
-
-
-def _invalid(field: str, description: str) -> DomainError:
-    return _refused("INVALID_REQUEST", field, description)
-
-
-def _refused(reason: str, field: str, description: str) -> DomainError:
-    violation = Violation(field, description)
-    return DomainError(grpc.StatusCode.INVALID_ARGUMENT, reason, f"{field} {description}", violations=[violation])
+    value = job_pb2.Job.State.DESCRIPTOR.values_by_number.get(number)
+    return value.name.removeprefix("STATE_") if value else ""
 
 
 def _no_result(job: StoredJob) -> DomainError:
     job_id, status = job.record.job_id, job.status
     if not status.state.is_final:
-        message = f"job {job_id} has not ended (it is {status.state})"
-        return DomainError(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED", message, metadata={"job": job_id})
-    why = failure_to_proto(status.failure) if status.failure else None
-    reason = f"JOB_{status.state}"
-    message = f"job {job_id} has no result: {why.message or why.reason}" if why else f"job {job_id} {status.state}"
-    metadata = {"job": job_id, "failure_reason": why.reason if why else ""}
-    return DomainError(grpc.StatusCode.FAILED_PRECONDITION, reason, message, metadata=metadata)
+        return job_not_ended(job_id, status.state, "wait for its end, or ask for the outputs of its stages")
+    failure = status.failure
+    told = (failure.message or failure.reason) if failure else status.state.lower()
+    return DomainError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.JOB_FAILED if status.state is JobState.FAILED else Reason.JOB_CANCELLED,
+        f"job {job_id} has no result: {told}",
+        metadata={"job": job_id, "failure_reason": failure.reason if failure else ""},
+    )

@@ -16,7 +16,9 @@ from services.common.logs import configure_logging, get_logger
 from services.common.telemetry import Telemetry
 from services.planner.api import PlannerServicer
 from services.planner.core.model import Limits, ToolInfo
+from services.planner.instruments import Instruments
 from services.planner.intake import Intake
+from services.planner.refusals import Reason
 from services.planner.registry import Registry
 from services.planner.results import JobResults
 from services.planner.scheduler_client import SchedulerClient
@@ -42,24 +44,31 @@ class Planner:
         clock: Clock | None = None,
         tools: ToolRegistry | None = None,
     ) -> None:
-        """`tools` are the ones that plans can be told about; by default all that are installed here."""
+        """`tools` are the ones that plans can be told about; by default all that are installed here.
+
+        Raises CannotListen.
+        """
         clock = clock or SystemClock()
         registry = Registry(state, clock)
+        instruments = Instruments(telemetry, clock)
         self._scheduler = SchedulerClient(
             state, deadline=settings.scheduler_deadline, sweep_seconds=settings.sweep_seconds
         )
         catalogue = {
-            spec.name: ToolInfo(description=spec.description, args_schema=dict(spec.args_schema))
+            spec.name: ToolInfo(
+                description=spec.description, signature=spec.signature, args_schema=dict(spec.args_schema)
+            )
             for spec in (tools if tools is not None else ToolRegistry.from_entry_points())
         }
         limits = Limits(max_payload_bytes=settings.max_payload_bytes)
-        servicer = PlannerServicer(
+        self._servicer = servicer = PlannerServicer(
             state=state,
             registry=registry,
-            intake=Intake(state, registry, self._scheduler, clock, settings),
-            unfolder=Unfolder(state, catalogue=catalogue, limits=limits),
+            intake=Intake(state, registry, self._scheduler, clock, settings, instruments),
+            unfolder=Unfolder(state, catalogue=catalogue, limits=limits, instruments=instruments),
             results=JobResults(state),
             scheduler=self._scheduler,
+            instruments=instruments,
             progress_seconds=settings.progress_seconds,
             tracing=telemetry.enabled,
         )
@@ -78,6 +87,8 @@ class Planner:
         await self._server.start()
 
     async def stop(self, grace: float = 5.0) -> None:
+        """Lets calls end for so many seconds."""
+        self._servicer.stop_watches()
         await self._server.stop(grace)
         await cancel_and_wait(self._announcer)
         await self._scheduler.aclose()
@@ -85,7 +96,7 @@ class Planner:
 
 def _translate(error: Exception) -> DomainError | None:
     if isinstance(error, StateUnavailable):
-        return DomainError(grpc.StatusCode.UNAVAILABLE, "STATE_UNAVAILABLE", str(error), retry_after=1.0)
+        return DomainError(grpc.StatusCode.UNAVAILABLE, Reason.STATE_UNAVAILABLE, str(error), retry_after=1.0)
     return None
 
 

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from llmsched.api.common.v1 import stage_pb2, task_pb2
 from llmsched.api.planner.v1 import application_pb2, job_pb2, planner_pb2
 from services.common.telemetry import job_place
+from services.planner.core import model as core
 from services.scheduler.core.model import Failure, JobState, Measurement, StageSnapshot, TaskSnapshot
 from services.state.records import (
     ApplicationRecord,
@@ -27,7 +28,7 @@ def timestamp(seconds: float) -> Timestamp:
     return message
 
 
-def failure_to_proto(failure: Failure) -> task_pb2.Failure:
+def failure_to_proto(failure: Failure | core.Failure) -> task_pb2.Failure:
     return task_pb2.Failure(
         reason=failure.reason, message=failure.message, retryable=failure.retryable, metadata=failure.metadata
     )

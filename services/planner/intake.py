@@ -5,199 +5,230 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import grpc
 
 from llmsched.api.planner.v1 import planner_pb2
-from llmsched.values import from_struct
+from llmsched.values import JsonValueError, from_struct, to_struct
 from services.common.clock import Clock
 from services.common.errors import DomainError, Violation
-from services.planner.core import validate_input
-from services.planner.core.compile import compile_job
+from services.planner.core import compile_job, validate_input
+from services.planner.instruments import Instruments
+from services.planner.refusals import (
+    Reason,
+    application_not_found,
+    invalid,
+    job_not_ended,
+    job_not_found,
+    request_id_reused,
+)
 from services.planner.registry import Registry, parse
+from services.planner.rerun import restarted
+from services.planner.resource_names import APPLICATION_FORMAT, split_application
 from services.planner.scheduler_client import SchedulerClient
 from services.planner.settings import PlannerSettings
 from services.planner.stages import stage_snapshot
-from services.scheduler.core.model import JobState, StageKind, StageSnapshot, StageState
+from services.scheduler.core.model import JobState, StageSnapshot
 from services.state.port import QueueFull, RequestIdReused, State
 from services.state.records import ApplicationRecord, JobOutputs, JobRecord, JobStatus, StoredJob, TaskKey
 
-_MAX_LABELS, _MAX_LABEL_LENGTH = 32, 128
+_MAX_LABELS, _MAX_LENGTH = 32, 128
 
 
 class Intake:
     """Takes jobs in."""
 
     def __init__(
-        self, state: State, registry: Registry, scheduler: SchedulerClient, clock: Clock, settings: PlannerSettings
+        self,
+        state: State,
+        registry: Registry,
+        scheduler: SchedulerClient,
+        clock: Clock,
+        settings: PlannerSettings,
+        instruments: Instruments,
     ) -> None:
         self._state = state
         self._registry = registry
         self._scheduler = scheduler
         self._clock = clock
         self._settings = settings
+        self._instruments = instruments
 
     async def submit(self, request: planner_pb2.SubmitJobRequest, *, traceparent: str) -> StoredJob:
         """Raises as documented at SubmitJob."""
         job_input = from_struct(request.input)
-        content = json.dumps(job_input, ensure_ascii=False, separators=(",", ":")).encode()
-        self._check_size(content)
-        application = await self._registry.get(request.application)
-        violations = _label_violations(request.labels)
-        violations += [
-            Violation(f"input.{each.path}" if each.path else "input", each.message)
-            for each in validate_input(parse(application.spec), job_input)
-        ]
-        if violations:
-            listed = "; ".join(f"{each.field}: {each.description}" for each in violations)
-            message = f"the input does not fit {request.application}: {listed}"
-            raise DomainError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT", message, violations=violations)
-        asked = [request.application, json.dumps(job_input, sort_keys=True), sorted(request.labels.items())]
-        record = self._record(application, digest=_digest(asked), request_id=request.request_id)
-        record = replace(record, labels=dict(request.labels), traceparent=traceparent)
+        asked = [request.application, job_input, sorted(request.labels.items())]
+        record = self._record(asked, request_id=request.request_id, traceparent=traceparent)
+        try:
+            name, content = self._checked(request, job_input)
+            application = await self._registry.get(*name)
+            _check_input(request.application, application, job_input)
+        except DomainError as error:
+            if request.validate_only:
+                raise
+            return await self._first_or(error, record)
         stages, structure = compile_job(parse(application.spec))
+        record = _of(record, application, structure=str(structure), labels=dict(request.labels))
         snapshots = [stage_snapshot(spec) for spec in stages]
-        record = replace(record, structure=str(structure))
         if request.validate_only:
             return _pending(replace(record, job_id=""), snapshots)
         return await self._store(record, content, snapshots, {})
 
-    async def rerun(self, job_id: str, *, request_id: str) -> StoredJob:
+    async def rerun(self, job_id: str, *, request_id: str, traceparent: str) -> StoredJob:
         """A new job that keeps what succeeded. Raises as documented at RerunJob."""
+        record = self._record(["rerun", job_id], request_id=request_id, traceparent=traceparent)
+        try:
+            if violations := _length_violations("request_id", request_id):
+                raise invalid(Reason.INVALID_REQUEST, "the request is not valid", violations)
+            outputs = await self._ended(job_id)
+        except DomainError as error:
+            return await self._first_or(error, record)
+        old = outputs.job.record
+        application = await self._state.get_application(old.application, old.version, include_deleted=True)
+        if application is None:
+            raise application_not_found(f"applications/{old.application}/versions/{old.version}")
+        record = _of(record, application, structure=old.structure, labels=old.labels)
+        stages = restarted(outputs.job.stages)
+        kept = {stage.spec.stage_id for stage in stages if stage.state.is_done}
+        results = {key: value for key, value in outputs.results.items() if key[0] in kept}
+        return await self._store(replace(record, rerun_of=job_id), outputs.input, stages, results)
+
+    def _checked(
+        self, request: planner_pb2.SubmitJobRequest, job_input: dict[str, Any]
+    ) -> tuple[tuple[str, int | None], bytes]:
+        """The application's name, and the input as it is stored. Raises what can be said without the application."""
+        violations = _length_violations("request_id", request.request_id) + _label_violations(request.labels)
+        name = split_application(request.application)
+        if name is None:
+            violations.insert(0, Violation("application", f"{APPLICATION_FORMAT}, not {request.application!r}"))
+        try:
+            to_struct(job_input)
+        except JsonValueError as error:
+            violations.append(Violation(f"input.{error.path}" if error.path else "input", error.problem))
+        if name is None or violations:
+            raise invalid(Reason.INVALID_INPUT, "the job cannot be submitted", violations)
+        content = json.dumps(job_input, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(content) > self._settings.max_payload_bytes:
+            raise _too_large(len(content), self._settings.max_payload_bytes)
+        return name, content
+
+    async def _ended(self, job_id: str) -> JobOutputs:
+        """A job that can be rerun."""
         outputs = await self._state.get_outputs(job_id)
         if outputs is None:
             raise job_not_found(job_id)
         state = outputs.job.status.state
         if not state.is_final:
-            message = f"job {job_id} has not ended (it is {state}): cancel it first"
-            raise DomainError(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED", message)
+            raise job_not_ended(job_id, state, "cancel it first")
         if state is JobState.SUCCEEDED:
             message = f"job {job_id} succeeded: submit it again to run it anew"
-            raise DomainError(grpc.StatusCode.FAILED_PRECONDITION, "NOTHING_TO_RERUN", message)
-        old = outputs.job.record
-        application = await self._state.get_application(old.application, old.version, include_deleted=True)
-        if application is None:
-            message = f"version {old.version} of {old.application} is gone"
-            raise DomainError(grpc.StatusCode.NOT_FOUND, "APPLICATION_NOT_FOUND", message)
-        record = self._record(application, digest=_digest(["rerun", job_id]), request_id=request_id)
-        record = replace(record, labels=old.labels, structure=old.structure, rerun_of=job_id)
-        snapshots = restarted(outputs)
-        kept = {stage.spec.stage_id for stage in snapshots if stage.state.is_done}
-        results = {key: value for key, value in outputs.results.items() if key[0] in kept}
-        return await self._store(record, outputs.input, snapshots, results)
+            raise DomainError(
+                grpc.StatusCode.FAILED_PRECONDITION, Reason.NOTHING_TO_RERUN, message, metadata={"job": job_id}
+            )
+        return outputs
 
-    def _record(self, application: ApplicationRecord, *, digest: str, request_id: str) -> JobRecord:
+    def _record(self, asked: list[Any], *, request_id: str, traceparent: str) -> JobRecord:
+        """What is known of a job before its application is."""
         return JobRecord(
             job_id=uuid.uuid4().hex[:20],
-            application=application.application,
-            version=application.version,
+            application="",
+            version=0,
             created_at=self._clock.now(),
             order=0,  # the store assigns it
-            structure="static",
+            structure="",
             request_id=request_id,
-            digest=digest,
+            digest=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+            traceparent=traceparent,
         )
+
+    async def _first_or(self, error: DomainError, record: JobRecord) -> StoredJob:
+        """A repeat is answered as the first call was, even if that would be refused now; all else is refused."""
+        if record.request_id:
+            try:
+                # With room for no job at all, the store accepts nothing but repeats.
+                first, _ = await self._state.submit(record, input=b"", stages=[], max_active=0)
+                return await self._state.get_job(first.job_id) or _pending(first, [])
+            except QueueFull:
+                pass
+            except RequestIdReused as reused:
+                raise request_id_reused(record.request_id) from reused
+        raise error
 
     async def _store(
         self, record: JobRecord, content: bytes, stages: list[StageSnapshot], results: Mapping[TaskKey, bytes]
     ) -> StoredJob:
+        limit = self._settings.max_active_jobs
         try:
             stored, is_new = await self._state.submit(
-                record, input=content, stages=stages, results=results, max_active=self._settings.max_active_jobs
+                record, input=content, stages=stages, results=results, max_active=limit
             )
         except QueueFull as error:
-            raise DomainError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                "QUEUE_FULL",
-                f"{self._settings.max_active_jobs} jobs are active, which is the limit: try again later",
-                metadata={"limit": str(self._settings.max_active_jobs)},
-                retry_after=1.0,
-            ) from error
+            raise _queue_full(limit) from error
         except RequestIdReused as error:
             raise request_id_reused(record.request_id) from error
-        if is_new:
-            self._scheduler.nudge(stored.job_id)
-            return _pending(stored, stages)
-        return await self._state.get_job(stored.job_id) or _pending(stored, stages)
-
-    def _check_size(self, content: bytes) -> None:
-        limit = self._settings.max_payload_bytes
-        if len(content) > limit:
-            message = f"the input has {len(content)} bytes of JSON, the limit is {limit}: pass large data by reference"
-            violation = Violation("input", f"has {len(content)} bytes, at most {limit} are allowed")
-            raise DomainError(grpc.StatusCode.INVALID_ARGUMENT, "PAYLOAD_TOO_LARGE", message, violations=[violation])
+        if not is_new:
+            return await self._state.get_job(stored.job_id) or _pending(stored, stages)
+        self._scheduler.nudge(stored.job_id)
+        self._instruments.submitted(stored, began=record.created_at)
+        return _pending(stored, stages)
 
 
-def restarted(outputs: JobOutputs) -> list[StageSnapshot]:
-    """The stages of an ended job as a new one takes them over: what is done stays done, the rest starts again.
-
-    A loop goes on in the round in which it was. A placeholder whose own unfolding failed (a plan that stayed bad)
-    starts from scratch together with the LLM stages before it, because the same answers would fail again.
-    """
-    stages = outputs.job.stages
-    afresh: set[str] = set()
-    for stage_id, stage in stages.items():
-        if stage.state.is_done or _goes_on(stage):
-            continue
-        afresh.add(stage_id)
-        if stage.spec.kind is StageKind.DYNAMIC and stage.state is StageState.FAILED:
-            afresh.update(each for each in stage.spec.parents if stages[each].spec.kind is StageKind.LLM)
-    # Unfolding is a pure function: what a stage had added under its own name, it adds again.
-    prefixes = tuple(stage_id + mark for stage_id in afresh for mark in "/~!")
-    kept = [stage for stage_id, stage in stages.items() if not stage_id.startswith(prefixes)]
-    return [_restarted(stage, stage.spec.stage_id in afresh) for stage in kept]
+def _check_input(name: str, application: ApplicationRecord, job_input: Mapping[str, Any]) -> None:
+    violations = [
+        Violation(f"input.{each.path}" if each.path else "input", each.message)
+        for each in validate_input(parse(application.spec), job_input)
+    ]
+    if violations:
+        raise invalid(Reason.INVALID_INPUT, f"the input does not fit {name}", violations)
 
 
-def _goes_on(stage: StageSnapshot) -> bool:
-    """Whether it is a placeholder that only waited for what it had added."""
-    is_placeholder = stage.spec.kind is StageKind.DYNAMIC and bool(stage.waits_on)
-    return is_placeholder and stage.state is not StageState.FAILED
-
-
-def _restarted(stage: StageSnapshot, afresh: bool) -> StageSnapshot:
-    if afresh:
-        return StageSnapshot(spec=stage.spec)
-    if stage.state.is_done:
-        return stage
-    return replace(stage, state=StageState.EXPANDED, ended_at=None, failure=None)
-
-
-def job_not_found(job_id: str) -> DomainError:
-    return DomainError(
-        grpc.StatusCode.NOT_FOUND,
-        "JOB_NOT_FOUND",
-        f"no such job: jobs/{job_id} (jobs are kept for a limited time after they have ended)",
-        metadata={"job": job_id},
+def _of(record: JobRecord, application: ApplicationRecord, *, structure: str, labels: dict[str, str]) -> JobRecord:
+    return replace(
+        record,
+        application=application.application,
+        version=application.version,
+        structure=structure,
+        labels=labels,
     )
 
 
-def request_id_reused(request_id: str) -> DomainError:
-    return DomainError(
-        grpc.StatusCode.ALREADY_EXISTS,
-        "REQUEST_ID_REUSED",
-        f"request_id {request_id} was used for another request: every new request needs a new id",
-        metadata={"request_id": request_id},
-    )
-
-
-def _pending(record: JobRecord, stages: list[StageSnapshot]) -> StoredJob:
+def _pending(record: JobRecord, stages: Sequence[StageSnapshot]) -> StoredJob:
     status = JobStatus(state=JobState.PENDING)
     return StoredJob(record=record, status=status, sequence=1, stages={stage.spec.stage_id: stage for stage in stages})
-
-
-def _digest(asked: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _label_violations(labels: Mapping[str, str]) -> list[Violation]:
     found = []
     if len(labels) > _MAX_LABELS:
         found.append(Violation("labels", f"has {len(labels)} entries, at most {_MAX_LABELS} are allowed"))
-    for key, value in labels.items():
-        if not key or len(key) > _MAX_LABEL_LENGTH or len(value) > _MAX_LABEL_LENGTH:
-            limit = f"key and value may have up to {_MAX_LABEL_LENGTH} characters, the key at least 1"
-            found.append(Violation(f"labels.{key}", limit))
+    for key, value in sorted(labels.items()):
+        if not key:
+            found.append(Violation("labels", "has an empty key"))
+        found += _length_violations("labels", key) + _length_violations(f"labels.{key}", value)
     return found
+
+
+def _length_violations(field: str, text: str) -> list[Violation]:
+    if len(text) <= _MAX_LENGTH:
+        return []
+    return [Violation(field, f"{text[:20]!r}… has {len(text)} characters, at most {_MAX_LENGTH} are allowed")]
+
+
+def _too_large(size: int, limit: int) -> DomainError:
+    violation = Violation(
+        "input", f"has {size} bytes of JSON, at most {limit} are allowed: pass large data by reference"
+    )
+    return invalid(Reason.PAYLOAD_TOO_LARGE, "the job is too large", [violation])
+
+
+def _queue_full(limit: int) -> DomainError:
+    return DomainError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Reason.QUEUE_FULL,
+        f"{limit} jobs are active, which is the limit: try again later",
+        metadata={"limit": str(limit)},
+        retry_after=1.0,
+    )

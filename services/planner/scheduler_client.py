@@ -11,16 +11,26 @@ from llmsched.api.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from services.common.errors import DomainError, error_info
 from services.common.grpc_server import CHANNEL_OPTIONS
 from services.common.logs import get_logger
+from services.planner.refusals import Reason, job_not_found
 from services.state.port import State, StateUnavailable
 
 _log = get_logger(__name__)
 _NUDGE_BATCH = 500
+_PAUSE = 0.2  #: seconds before the leader is looked up again
+#: Codes that another look for the leader may help against; FAILED_PRECONDITION is NOT_LEADER.
+_LOOK_AGAIN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
 
 
 class SchedulerClient:
     """Tells the leader about new jobs (best effort: it also finds them by itself) and about cancellations."""
 
     def __init__(self, state: State, *, deadline: float, sweep_seconds: float) -> None:
+        """`deadline`: seconds that a scheduler may take to answer, and a cancellation in all."""
         self._state = state
         self._deadline = deadline
         self._sweep_seconds = sweep_seconds
@@ -40,22 +50,33 @@ class SchedulerClient:
     async def cancel_job(self, job_id: str, reason: str) -> None:
         """Returns when the leader has made the cancellation durable. Raises UNAVAILABLE/NO_LEADER, NOT_FOUND."""
         request = scheduler_pb2.CancelJobRequest(job_id=job_id, reason=reason)
-        for _ in range(3):
-            try:
-                stub = await self._leader()
-                await stub.CancelJob(request, timeout=self._deadline)
-                return
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.NOT_FOUND:
-                    raise DomainError(error.code(), "JOB_NOT_FOUND", error.details() or "no such job") from error
-                # The leader changed between our look and our call: look again.
-                _log.info("cancel goes to another scheduler", action="cancel_retried", reason=error_info(error)[0])
-                await asyncio.sleep(0.2)
-        raise _no_leader()
+        try:
+            async with asyncio.timeout(self._deadline):
+                while True:
+                    if await self._is_cancelled(request):
+                        return
+                    await asyncio.sleep(_PAUSE)
+        except TimeoutError:
+            raise _no_leader() from None
 
     async def aclose(self) -> None:
         for channel in self._channels.values():
             await channel.close()
+
+    async def _is_cancelled(self, request: scheduler_pb2.CancelJobRequest) -> bool:
+        """Whether a leader has done it; False if the one that we know of does not lead any more."""
+        stub = await self._leader()
+        try:
+            await stub.CancelJob(request, timeout=self._deadline)
+            return True
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise job_not_found(request.job_id) from error
+            if error.code() not in _LOOK_AGAIN:
+                raise
+            reason = error_info(error)[0] or error.code().name
+            _log.info("cancel goes to another scheduler", action="cancel_retried", job=request.job_id, reason=reason)
+            return False
 
     async def _nudge_forever(self) -> None:
         while True:
@@ -92,7 +113,7 @@ class SchedulerClient:
 def _no_leader() -> DomainError:
     return DomainError(
         grpc.StatusCode.UNAVAILABLE,
-        "NO_LEADER",
+        Reason.NO_LEADER,
         "no scheduler leads at the moment; one takes over within seconds if any is running",
         retry_after=1.0,
     )

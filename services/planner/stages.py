@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from llmsched.api.common.v1 import stage_pb2, task_pb2
 from llmsched.api.planner.v1 import planner_pb2
 from llmsched.values import from_value, to_struct, to_value
+from services.planner.convert import failure_to_proto
 from services.planner.core.model import (
     OUTPUT_STAGE,
     Failure,
+    Item,
     LlmCall,
     LlmOutput,
     StageOutput,
@@ -41,27 +43,25 @@ def stage_snapshot(spec: StageSpec) -> stored.StageSnapshot:
 def stage_outputs(outputs: JobOutputs) -> dict[str, StageOutput]:
     """What templates may look at: the outcome of every stage that has ended."""
     return {
-        stage_id: StageOutput(
-            name=stage.spec.name, state=StageState(stage.state), tasks=_task_outputs(stage, outputs.results)
-        )
+        stage_id: _stage_output(stage, outputs.results)
         for stage_id, stage in outputs.job.stages.items()
-        # A failed stage with a fallback is EXPANDED or SUCCEEDED by now, but what counts is that it failed.
         if stage.state.is_done or stage.failure is not None
-        if stage.state is not stored.StageState.CANCELLED
-        for stage in [_as_ended(stage)]
     }
 
 
-def _as_ended(stage: stored.StageSnapshot) -> stored.StageSnapshot:
-    if stage.failure is None:
-        return stage
-    return dataclasses.replace(stage, state=stored.StageState.FAILED)
-
-
-def _task_outputs(stage: stored.StageSnapshot, results: Mapping[TaskKey, bytes]) -> tuple[LlmOutput | ToolOutput, ...]:
-    if stage.state is not stored.StageState.SUCCEEDED:
-        return ()
-    return tuple(_task_output(results[stage.spec.stage_id, index]) for index in range(len(stage.tasks)))
+def _stage_output(stage: stored.StageSnapshot, results: Mapping[TaskKey, bytes]) -> StageOutput:
+    name = stage.spec.name
+    if stage.failure is not None:
+        # With a fallback it is UNFOLDING, EXPANDED or SUCCEEDED by now, but what counts is that it failed.
+        failure = Failure(
+            reason=stage.failure.reason,
+            message=stage.failure.message,
+            retryable=stage.failure.retryable,
+            metadata=stage.failure.metadata,
+        )
+        return StageOutput(name=name, state=StageState.FAILED, failure=failure)
+    tasks = tuple(_task_output(results[stage.spec.stage_id, index]) for index in range(len(stage.tasks)))
+    return StageOutput(name=name, state=StageState(stage.state), tasks=tasks)
 
 
 def _task_output(result: bytes) -> LlmOutput | ToolOutput:
@@ -84,24 +84,25 @@ def unfolding_to_proto(
         skipped=unfolding.skipped,
     )
     if unfolding.failure is not None:
-        item.failure.CopyFrom(_failure_to_proto(unfolding.failure))
+        item.failure.CopyFrom(failure_to_proto(unfolding.failure))
     elif request.stage_id == OUTPUT_STAGE:
         item.output.CopyFrom(to_value(unfolding.output))
     return item
 
 
-def failure_from_proto(message: task_pb2.Failure) -> Failure:
-    return Failure(
-        reason=message.reason,
-        message=message.message,
-        retryable=message.retryable,
-        metadata=dict(message.metadata),
+def item_from_proto(message: planner_pb2.UnfoldStageRequest.Item) -> Item:
+    failure = message.failure
+    wanted = Failure(
+        reason=failure.reason,
+        message=failure.message,
+        retryable=failure.retryable,
+        metadata=dict(failure.metadata),
     )
-
-
-def _failure_to_proto(failure: Failure) -> task_pb2.Failure:
-    return task_pb2.Failure(
-        reason=failure.reason, message=failure.message, retryable=failure.retryable, metadata=dict(failure.metadata)
+    return Item(
+        stage_id=message.stage_id,
+        # The wire counts unfoldings from 1, the core counts those before this one.
+        unfolding=max(0, message.unfolding - 1),
+        failure=wanted if message.HasField("failure") else None,
     )
 
 

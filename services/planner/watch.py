@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import grpc
 
@@ -12,11 +13,12 @@ from llmsched.api.planner.v1 import planner_pb2
 from services.common.errors import DomainError
 from services.common.lifecycle import cancel_and_wait
 from services.planner.convert import event_to_proto, job_to_proto
-from services.state.port import HistoryCompacted, State
+from services.planner.refusals import Reason, job_not_found
+from services.state.port import HistoryCompacted, State, StateUnavailable
 from services.state.records import JobEvent, JobUpdate, StoredJob
 
 _Response = planner_pb2.WatchJobResponse
-_MAX_WAITING_DELTAS = 1_000
+_MAX_DELTAS = 256  #: that wait for the reader; older ones are dropped
 _PAGE = 500
 
 
@@ -27,84 +29,123 @@ class Watcher:
     def __init__(
         self, state: State, job: StoredJob, *, after: int, deltas: bool, progress: float, tracing: bool
     ) -> None:
+        """`job` as it is now; `progress` in seconds of silence."""
         self._state = state
         self._job = job
-        self._after = after
+        self._job_id = job.record.job_id
+        self._after = after  #: the last change that the reader has, or is about to get
         self._with_deltas = deltas
-        self._progress = progress  #: seconds of silence
+        self._progress = progress
         self._tracing = tracing
-        self._wakes: asyncio.Queue[_Response | None] = asyncio.Queue(maxsize=_MAX_WAITING_DELTAS)
+        self._woken = asyncio.Event()
+        self._changed = False  #: there may be changes to read
+        self._kept_up = after == 0  #: the reader once had all changes
+        self._stopping = False
+        self._deltas: deque[_Response.OutputDelta] = deque(maxlen=_MAX_DELTAS)
 
-    async def messages(self) -> AsyncIterator[_Response]:
+    async def messages(self) -> AsyncGenerator[_Response, None]:
+        """Raises as documented at WatchJob."""
         if self._after == 0:
             self._after = self._job.sequence
             yield _Response(sequence=self._after, snapshot=job_to_proto(self._job, tracing=self._tracing))
-            if self._job.status.state.is_final:
-                return
-        feeds = [asyncio.create_task(self._feed_changes(), name="watch-changes")]
-        if self._with_deltas:
-            feeds.append(asyncio.create_task(self._feed_deltas(), name="watch-deltas"))
+        if self._job.status.state.is_final and self._after == self._job.sequence:
+            return
+        changes = asyncio.create_task(self._feed_changes(), name="watch-changes")
+        deltas = asyncio.create_task(self._feed_deltas(), name="watch-deltas") if self._with_deltas else None
         try:
-            async for message in self._follow(feeds[0]):
-                yield message
+            async with aclosing(self._follow(changes)) as messages:
+                async for message in messages:
+                    yield message
         finally:
-            await cancel_and_wait(*feeds)
+            await cancel_and_wait(changes, deltas)
 
-    async def _follow(self, changes: asyncio.Task[None]) -> AsyncIterator[_Response]:
-        loop = asyncio.get_running_loop()
-        spoke_at = loop.time()
-        while True:
-            delta = await self._wakes.get()
-            if delta is not None:
-                delta.sequence = self._after
-                spoke_at = loop.time()
-                yield delta
-                continue
-            if changes.done():
-                changes.result()
-            events = await self._read()
-            for event in events:
+    def stop(self) -> None:
+        """The planner goes down: lets the reader turn to another one."""
+        self._stopping = True
+        self._woken.set()
+
+    async def _follow(self, changes: asyncio.Task[None]) -> AsyncGenerator[_Response, None]:
+        clock = asyncio.get_running_loop().time
+        spoke_at = clock()
+        ended = False
+        while not ended:
+            await self._wake(within=spoke_at + self._progress - clock())
+            for message in self._take_deltas():
+                yield message
+                spoke_at = clock()
+            for event in await self._take_changes(changes):
                 self._after = event.sequence
-                spoke_at = loop.time()
+                ended = isinstance(event.update, JobUpdate) and event.update.state.is_final
                 yield event_to_proto(event)
-            if _is_last(events) or (not events and await self._has_ended()):
-                return
-            if loop.time() - spoke_at >= self._progress:
-                spoke_at = loop.time()
-                yield _Response(sequence=self._after, progress=_Response.Progress())
+                spoke_at = clock()
+            if not ended and clock() >= spoke_at + self._progress:
+                yield await self._sign_of_life()
+                spoke_at = clock()
 
-    async def _read(self) -> list[JobEvent]:
+    async def _wake(self, *, within: float) -> None:
+        """Returns when there may be something to say, or the time is over."""
         try:
-            return await self._state.read_events(self._job.record.job_id, after=self._after, limit=_PAGE)
-        except HistoryCompacted as error:
-            raise DomainError(
-                grpc.StatusCode.OUT_OF_RANGE,
-                "HISTORY_COMPACTED",
-                f"changes after {self._after} are not kept any more: watch again with after_sequence 0",
-                metadata={"after_sequence": str(self._after)},
-            ) from error
+            async with asyncio.timeout(max(0.0, within)):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        self._woken.clear()
+        if self._stopping:
+            message = "this planner is shutting down: watch again, and another one will answer"
+            raise DomainError(grpc.StatusCode.UNAVAILABLE, Reason.SHUTTING_DOWN, message, retry_after=0.1)
 
-    async def _has_ended(self) -> bool:
-        """Whether no change can come any more; asked only when the store said that something may have changed."""
-        job = await self._state.get_job(self._job.record.job_id, stages=False)
-        return job is None or (job.status.state.is_final and job.sequence <= self._after)
+    def _take_deltas(self) -> list[_Response]:
+        deltas, self._deltas = self._deltas, deque(maxlen=_MAX_DELTAS)
+        return [_Response(sequence=self._after, output_delta=delta) for delta in deltas]
+
+    async def _take_changes(self, changes: asyncio.Task[None]) -> list[JobEvent]:
+        """The next changes; what is left over of them wakes us again at once."""
+        if changes.done():
+            changes.result()
+            raise StateUnavailable("the durable state was closed")
+        if not self._changed:
+            return []
+        self._changed = False
+        try:
+            events = await self._state.read_events(self._job_id, after=self._after, limit=_PAGE)
+        except HistoryCompacted as error:
+            raise await self._compacted() from error
+        if len(events) == _PAGE:
+            self._mark_changed()
+        else:
+            self._kept_up = True
+        return events
+
+    async def _compacted(self) -> DomainError:
+        job = await self._state.get_job(self._job_id, stages=False)
+        metadata = {"after_sequence": str(self._after)}
+        if self._kept_up and job is not None and job.sequence > self._after:
+            message = f"the reader is too slow: changes after {self._after} are not kept any more"
+            return DomainError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.SLOW_READER, message, metadata=metadata, retry_after=0.1
+            )
+        message = f"changes after {self._after} are not kept any more: watch again with after_sequence 0"
+        return DomainError(grpc.StatusCode.OUT_OF_RANGE, Reason.HISTORY_COMPACTED, message, metadata=metadata)
+
+    async def _sign_of_life(self) -> _Response:
+        if await self._state.get_job(self._job_id, stages=False) is None:
+            raise job_not_found(self._job_id)  # it has ended, and the reader took too long to hear of it
+        return _Response(sequence=self._after, progress=_Response.Progress())
 
     async def _feed_changes(self) -> None:
         try:
-            async for _ in self._state.watch_changes(self._job.record.job_id):
-                self._wake()
+            async with aclosing(self._state.watch_changes(self._job_id)) as changes:
+                async for _ in changes:
+                    self._mark_changed()
         finally:
-            self._wake()
+            self._woken.set()
 
-    def _wake(self) -> None:
-        with contextlib.suppress(asyncio.QueueFull):  # a full queue wakes the reader anyway
-            self._wakes.put_nowait(None)
+    def _mark_changed(self) -> None:
+        self._changed = True
+        self._woken.set()
 
     async def _feed_deltas(self) -> None:
-        async for delta in self._state.watch_deltas(self._job.record.job_id):
-            with contextlib.suppress(asyncio.QueueFull):
-                self._wakes.put_nowait(_Response(output_delta=_Response.OutputDelta.FromString(delta)))
-
-
-def _is_last(events: list[JobEvent]) -> bool:
-    return bool(events) and isinstance(update := events[-1].update, JobUpdate) and update.state.is_final
+        async with aclosing(self._state.watch_deltas(self._job_id)) as deltas:
+            async for delta in deltas:
+                self._deltas.append(_Response.OutputDelta.FromString(delta))
+                self._woken.set()

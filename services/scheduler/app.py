@@ -76,6 +76,7 @@ class SchedulerApp:
             address=self.address,
             ttl_seconds=settings.leader_ttl_seconds,
             renew_seconds=settings.leader_renew_seconds,
+            clock=self._clock,
         )
 
     async def start(self) -> None:

@@ -41,7 +41,7 @@ class ExecutorGateway(executor_pb2_grpc.ExecutorGatewayServiceServicer):
             _listen(term, attachment, requests, line), name=f"executor {registration.executor_id}"
         )
         try:
-            async for message in line.messages():
+            while (message := await line.next()) is not None:
                 yield message
         finally:
             await cancel_and_wait(listener)
@@ -62,12 +62,12 @@ class QueueLine:
         self._error = self._error or error
         self._out.put_nowait(None)
 
-    async def messages(self) -> AsyncIterator[executor_pb2.AttachResponse]:
-        """Yields until the line is closed; raises the error it was closed with."""
-        while (message := await self._out.get()) is not None:
-            yield message
-        if self._error is not None:
+    async def next(self) -> executor_pb2.AttachResponse | None:
+        """The next message; None when the line was closed. Raises the error it was closed with."""
+        message = await self._out.get()
+        if message is None and self._error is not None:
             raise self._error
+        return message
 
 
 async def _listen(

@@ -7,8 +7,8 @@ because the store refuses the writes of an older one.
 from __future__ import annotations
 
 import asyncio
-import time
 
+from services.common.clock import Clock
 from services.common.logs import get_logger
 from services.state.port import LeadershipLost, SchedulerStore, StateUnavailable
 from services.state.records import Leader
@@ -20,10 +20,18 @@ class Leadership:
     """Takes the lead, keeps it, gives it up."""
 
     def __init__(
-        self, state: SchedulerStore, *, instance: str, address: str, ttl_seconds: float, renew_seconds: float
+        self,
+        state: SchedulerStore,
+        *,
+        instance: str,
+        address: str,
+        ttl_seconds: float,
+        renew_seconds: float,
+        clock: Clock,
     ) -> None:
         """`address` is where executors, planners and operators reach this scheduler."""
         self._state = state
+        self._clock = clock
         self._instance = instance
         self._address = address
         self._ttl = ttl_seconds
@@ -35,7 +43,7 @@ class Leadership:
         """Waits until this scheduler leads."""
         waiting = False
         while True:
-            sent = time.monotonic()
+            sent = self._clock.now()
             try:
                 leader = await self._state.acquire_leadership(
                     instance=self._instance, address=self._address, ttl=self._ttl
@@ -61,14 +69,14 @@ class Leadership:
         """
         while True:
             await asyncio.sleep(self._renew)
-            sent = time.monotonic()
+            sent = self._clock.now()
             try:
                 async with asyncio.timeout(max(0.0, self._expires - sent)):
                     if not await self._state.renew_leadership(leader, ttl=self._ttl):
                         raise LeadershipLost("another scheduler leads")
                 self._expires = sent + self._ttl
             except (StateUnavailable, TimeoutError) as error:
-                if time.monotonic() >= self._expires:
+                if self._clock.now() >= self._expires:
                     raise LeadershipLost("the lead could not be renewed in time") from error
                 _log.warning("could not renew the lead", action="renewal_failed", error=str(error))
 

@@ -18,11 +18,14 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    MasterDownError,
     NoScriptError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -32,7 +35,7 @@ from services.state.settings import RedisSettings
 
 Argument = str | bytes | int | float
 
-TRANSPORT_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
+_TRANSPORT_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 #: Error answers that pass without a change to the program, by their first word, and what to do about them.
 _ADVICE = {
@@ -47,7 +50,14 @@ _ADVICE = {
     "TRYAGAIN": "the slot is moving to another node: try again shortly",
 }
 #: Errors that redis-py has a class for lose their first word.
-_WORDS = {BusyLoadingError: "LOADING", ReadOnlyError: "READONLY", ClusterDownError: "CLUSTERDOWN"}
+_WORDS = {
+    BusyLoadingError: "LOADING",
+    ClusterDownError: "CLUSTERDOWN",
+    MasterDownError: "MASTERDOWN",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    TryAgainError: "TRYAGAIN",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,7 @@ class RedisConnection:
     def __init__(self, settings: RedisSettings) -> None:
         self._endpoint = Endpoint(settings)
         self._client = self._endpoint.client(retries=settings.retries)
+        self._closed = False
         self._free = asyncio.Semaphore(settings.max_connections)
         # Each try may run into both of its timeouts. The wait for a free connection counts too.
         self._deadline = (settings.connect_timeout + settings.answer_timeout) * (settings.retries + 1)
@@ -100,24 +111,27 @@ class RedisConnection:
             return await self._send("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except NoScriptError:  # the server has not seen it since it started
             return await self.command("EVAL", script.text, len(keys), *keys, *arguments)
-        except TRANSPORT_ERRORS as error:
+        except _TRANSPORT_ERRORS as error:
             raise self._translated(error) from error
 
     async def command(self, *words: Argument) -> Any:
         """Sends one command. Raises StateUnavailable, StateError."""
         try:
             return await self._send(*words)
-        except TRANSPORT_ERRORS as error:
+        except _TRANSPORT_ERRORS as error:
             raise self._translated(error) from error
 
     async def listener(self) -> Client:
-        """Returns a client for one subscription. Raises TRANSPORT_ERRORS."""
+        """Returns a client for one subscription. Raises errors of redis-py."""
         return await self._endpoint.listener(self._client)
 
     async def aclose(self) -> None:
+        self._closed = True
         await self._client.aclose()
 
     async def _send(self, *words: Argument) -> Any:
+        if self._closed:
+            raise StateUnavailable("the state is closed")
         cancellations = pending_cancellations()
         async with asyncio.timeout(self._deadline), self._free:
             await self._client.prepare()
@@ -131,7 +145,8 @@ class RedisConnection:
         word = _WORDS.get(type(error), str(error).split(" ", 1)[0])
         if isinstance(error, AuthenticationError):
             return StateUnavailable(f"{where} refused the login ({error}): check the user and password in the URL")
-        if isinstance(error, RedisTimeoutError | TimeoutError):
+        # redis-py wraps a timeout within the handshake of a new connection as an ordinary connection error.
+        if isinstance(error, RedisTimeoutError | TimeoutError) or word == "Timeout":
             return StateUnavailable(f"{where} did not answer in time: check its load and the network")
         if word in _ADVICE:
             return StateUnavailable(f"{where} cannot serve ({error}): {_ADVICE[word]}")

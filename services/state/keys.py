@@ -29,7 +29,7 @@ Names below go behind `llmsched:{<shard>}:`. Values are `codec` bytes unless sai
 results are protobuf messages.
 
 (1) for the retention time after the job's end; Redis expires all keys of a job at one moment.
-(2) until the first sweep after (1); whoever reads them takes an entry without its job as absent.
+(2) until the first sweep after (1), which each renewal of the lead does. An entry without its job counts as absent.
 
 Channels: `changes` (ids of changed jobs, for all watchers), `job:<id>:deltas` (output deltas). Nothing is kept of them.
 """

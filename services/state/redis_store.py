@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,8 +39,8 @@ from services.state.settings import RedisSettings
 from services.state.subscriber import SEPARATOR, Subscriber
 
 _BATCH = 100  #: jobs read in one step: bounds the time for which the server does nothing else
-_SWEEP_SECONDS = 60.0
-_SWEEP_LIMIT = 500  #: entries per sweep
+_SWEEP_BATCH = 500  #: expired jobs removed in one step
+_SWEEP_BATCHES = 20  #: steps per sweep at most: a renewal must not take long
 
 
 class RedisState:
@@ -52,7 +51,6 @@ class RedisState:
         self._keys = Keys(settings.shard)
         self._connection = RedisConnection(settings)
         self._subscriber = Subscriber(self._connection, self._keys)
-        self._next_sweep = 0.0  # on the monotonic clock
 
     async def ping(self) -> None:
         await self._connection.command("EXISTS", self._keys.lead)  # unlike PING it asks the node of this shard
@@ -126,10 +124,10 @@ class RedisState:
     ) -> tuple[JobRecord, bool]:
         status = JobStatus(state=JobState.PENDING)
         entry = msgspec.msgpack.encode((record.job_id, record.application, record.request_id, record.digest))
-        fields: list[Argument] = [
-            *_pairs({"record": encode(record), "status": encode(status), "input": input, "entry": entry}),
-            *_pairs({stage.spec.stage_id: encode(stage) for stage in stages}),
-            *_pairs({encode_task_key(task): data for task, data in (results or {}).items()}),
+        fields = [
+            *_counted({"record": encode(record), "status": encode(status), "input": input, "entry": entry}),
+            *_counted({stage.spec.stage_id: encode(stage) for stage in stages}),
+            *_counted({encode_task_key(task): data for task, data in (results or {}).items()}),
         ]
         first_event = encode_event(record.created_at, JobUpdate(state=JobState.PENDING))
         expired = b""
@@ -252,8 +250,7 @@ class RedisState:
 
     async def renew_leadership(self, leader: Leader, *, ttl: float) -> bool:
         renewed = await self._lead("renew", leader.epoch, leader.instance, _milliseconds(ttl))
-        if renewed and time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+        if renewed:
             await self.sweep()
         return bool(renewed)
 
@@ -266,21 +263,26 @@ class RedisState:
     async def sweep(self) -> int:
         """Removes what expired jobs have left in the indexes; returns of how many jobs.
 
-        The leader's renewal does this once a minute, so there is no need to call it.
+        Each renewal of the lead does this, so there is no need to call it.
         """
-        keys = self._keys
-        due = await self._connection.run("read_due", [keys.ended], _SWEEP_LIMIT)
+        swept = 0
+        for _ in range(_SWEEP_BATCHES):
+            due = await self._connection.run("read_due", [self._keys.ended], _SWEEP_BATCH)
+            await self._sweep_entries(due)
+            swept += len(due)
+            if len(due) < _SWEEP_BATCH:
+                break
+        return swept
+
+    async def _sweep_entries(self, due: Sequence[bytes]) -> None:
+        keys = [self._keys.ended, self._keys.jobs, self._keys.requests]
+        arguments: list[Argument] = []
         for entry in due:
             job_id, application, request_id, digest = msgspec.msgpack.decode(entry, type=tuple[str, str, str, str])
-            await self._connection.run(
-                "sweep",
-                [keys.ended, keys.jobs, keys.jobs_of(application), keys.requests],
-                entry,
-                job_id,
-                request_id,
-                _request_value(job_id, digest),
-            )
-        return len(due)
+            keys.append(self._keys.jobs_of(application))
+            arguments += [entry, job_id, request_id, _request_value(job_id, digest)]
+        if due:
+            await self._connection.run("sweep", keys, *arguments)
 
     # Commits, as the scheduler makes them
 
@@ -352,10 +354,10 @@ def _change(change: JobCommit) -> list[Argument]:
     return [
         change.job_id,
         int(change.finished),
-        *_pairs(fields),
-        *_pairs({stage_id: encode(stage) for stage_id, stage in change.stages.items()}),
-        *_pairs({encode_task_key(task): data for task, data in change.payloads.items()}),
-        *_pairs({encode_task_key(task): data for task, data in change.results.items()}),
+        *_counted(fields),
+        *_counted({stage_id: encode(stage) for stage_id, stage in change.stages.items()}),
+        *_counted({encode_task_key(task): data for task, data in change.payloads.items()}),
+        *_counted({encode_task_key(task): data for task, data in change.results.items()}),
         len(change.updates),
         *(encode_event(change.at, update) for update in change.updates),
         len(change.observations),
@@ -363,8 +365,8 @@ def _change(change: JobCommit) -> list[Argument]:
     ]
 
 
-def _pairs(fields: Mapping[str, bytes]) -> list[Argument]:
-    """A counted list of hash fields."""
+def _counted(fields: Mapping[str, bytes]) -> list[Argument]:
+    """How many hash fields there are, then each with its value."""
     return [len(fields), *(word for pair in fields.items() for word in pair)]
 
 

@@ -8,7 +8,7 @@ import logging
 from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from services.state.connection import TRANSPORT_ERRORS, RedisConnection, pending_cancellations
+from services.state.connection import RedisConnection, pending_cancellations
 from services.state.keys import Keys
 from services.state.watch import Watchers
 
@@ -39,15 +39,15 @@ class Subscriber:
 
     async def aclose(self) -> None:
         self.watchers.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        while self._task is not None and not self._task.done():
+            self._task.cancel()  # again, because redis-py may lose one: see `pending_cancellations`
+            await asyncio.wait([self._task], timeout=0.1)
 
     async def _run(self) -> None:
-        while not pending_cancellations():
+        while True:
             try:
                 await self._listen()
-            except* TRANSPORT_ERRORS as errors:
+            except* Exception as errors:  # whatever it is, the next subscription may hold
                 _log.warning(
                     "Lost the subscription to changes at %s (%s); polling until it is back.",
                     self._connection.address,

@@ -61,7 +61,7 @@ async def test_the_first_day(tmp_path: Path) -> None:
         assert "hello" in await cli("apps", "list")
         result = await cli("submit", "hello", "-i", "topic=rivers", "--wait")
         assert "idea" in result
-        jobs = [json.loads(line) for line in (await cli("jobs", "--output", "json")).splitlines() if line.strip()]
+        jobs = await cli.json("jobs")
         assert len(jobs) == 1
         name = jobs[0].get("name") or jobs[0].get("id")
         shown = await cli.json("get", name)

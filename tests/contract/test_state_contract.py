@@ -345,7 +345,6 @@ class TestConnection:
         state = open_state()
         await state.ping()
         await state.aclose()
-        if type(state).__name__ == "MemoryState":
-            with pytest.raises(StateUnavailable):
-                await state.ping()
+        with pytest.raises(StateUnavailable):
+            await state.ping()
         await state.aclose()

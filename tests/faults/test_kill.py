@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmsched.types import JobState
+from services.scheduler.event_log import replay
 from tests.support.live import all_shapes, count_ended, kill, live_cluster, submit_many, until, verify_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -27,7 +28,8 @@ VICTIMS = {
 @pytest.mark.parametrize("victims", VICTIMS.values(), ids=VICTIMS.keys())
 async def test_accepted_jobs_survive_kill_9(victims: list[str], tmp_path: Path) -> None:
     """Promises 1, 2 and 3: accepted jobs are not lost, results apply once, histories have no gaps."""
-    async with live_cluster(tmp_path) as cluster, cluster.client() as client:
+    log = tmp_path / "events.jsonl"
+    async with live_cluster(tmp_path, settings={"event_log": str(log)}) as cluster, cluster.client() as client:
         await client.register(all_shapes())
         handles = await submit_many(client, "all-shapes", JOBS)
 
@@ -50,3 +52,4 @@ async def test_accepted_jobs_survive_kill_9(victims: list[str], tmp_path: Path) 
         # Executors were restarted where they were killed, and nothing else was.
         restarted = {name for name, child in cluster.supervisor.children.items() if child.restarts}
         assert set(victims) <= restarted
+    assert replay(log) is None, "today's machine decides otherwise than the one that was killed"

@@ -36,11 +36,10 @@ class Shell:
         }
 
     async def start(self, *args: str, **environment: str) -> Process:
-        command = "from llmsched.cli.main import main; main()"
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            "-c",
-            command,
+            "-m",
+            "llmsched.cli",
             *args,
             env=self._environment | environment,
             stdin=PIPE,
@@ -63,7 +62,7 @@ def shell(cluster: Cluster, tmp_path: Path) -> Shell:
 async def test_a_whole_session(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "app.yaml"
     file.write_text("application: echo\nstages:\n  - {tool: say, call: test.any, args: {}}\noutput: '{{ say }}'\n")
-    assert await shell.run("apps", "validate", str(file)) == (0, f"{file}: echo@1 is valid, 1 stages\n", "")
+    assert await shell.run("apps", "validate", str(file)) == (0, f"{file}: echo@1 is valid\n", "")
     assert (await shell.run("apps", "apply", str(file)))[:2] == (0, "echo@1 is registered\n")
     code, out, err = await shell.run("submit", "echo", "--label", "who=me")
     assert (code, err) == (0, "")
@@ -76,7 +75,7 @@ async def test_a_whole_session(shell: Shell, tmp_path: Path) -> None:
     assert [each["name"] for each in json.loads(out)] == [f"jobs/{job}"]
     code, out, _ = await shell.run("submit", "echo", "--watch")
     assert (code, out.splitlines()[-1]) == (0, '"ok"')
-    assert "say[0]  SUCCEEDED attempt 1 tool-0" in out
+    assert "say  SUCCEEDED" in out
 
 
 async def test_violations_of_the_real_planner(shell: Shell) -> None:

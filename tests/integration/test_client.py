@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
+import grpc
 import pytest
 
 import llmsched
-from llmsched import Client, Job, JobState, Options, Policy, Snapshot, StageState
+from llmsched import Client, Job, JobHandle, JobState, Options, Policy, Snapshot, StageState
 from llmsched.api.executor.v1 import executor_pb2
 from services.common.telemetry import Telemetry
 from services.planner.app import Planner
@@ -19,6 +23,7 @@ from services.planner.settings import PlannerSettings
 from services.scheduler.settings import SchedulerSettings
 from services.state.memory import MemoryState
 from tests.support.cluster import RunningScheduler, ScriptedExecutor
+from tests.unit.llmsched.fake_servers import FakePlanner, FakeServer
 
 
 @dataclass(slots=True)
@@ -186,15 +191,25 @@ async def test_cancel_explain_and_rerun(client: Client, cluster: Cluster) -> Non
     assert outputs["first"] == "kept"
 
 
+async def _until_ready(handle: JobHandle) -> None:
+    """Returns when the job's first stage waits for a slot."""
+    job = await handle.status()
+    async for event in handle.events():
+        job = llmsched.apply(job, event)
+        if job.stages[0].state is StageState.READY:
+            return
+
+
 async def test_operators(client: Client, cluster: Cluster) -> None:
     found = await client.cluster()
     assert [(each.executor_id, each.kind, each.slots) for each in found.executors] == [("tool-0", "tool", 2)]
     assert found.policy == await client.policy()
     cluster.executor.automatic = False
-    for number in range(3):
+    for number in range(2):
         await client.submit("two-steps", {"n": number})
-    for _ in range(2):
         await cluster.executor.assigned()
+    waiting = await client.submit("two-steps", {"n": 2})
+    await _until_ready(waiting)
     queued = [stage async for stage in client.queue()]
     assert [(stage.rank, stage.stage_id, stage.requirement) for stage in queued] == [(0, "first", "tool:test.any")]
     assert queued[0].application.endswith("two-steps")
@@ -211,3 +226,45 @@ async def test_unknown_jobs(client: Client, call: str) -> None:
     with pytest.raises(llmsched.NotFoundError) as caught:
         await getattr(client, call)("0123456789")
     assert caught.value.reason == "JOB_NOT_FOUND"
+
+
+def _certificates(directory: Path) -> None:
+    """An authority, and certificates of a server and of a client that it signed."""
+
+    def openssl(*args: str) -> None:
+        subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
+
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl(*new, "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2")
+    for name in ("server", "client"):
+        (directory / "names").write_text("subjectAltName=DNS:localhost")
+        openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        authority = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", *authority, "-out", f"{name}.pem", "-days", "2", "-extfile", "names"
+        )
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
+async def test_encrypted_connections_with_certificates_of_both_sides(tmp_path: Path) -> None:
+    _certificates(tmp_path)
+    authority, key, certificate = ((tmp_path / name).read_bytes() for name in ("ca.pem", "server.key", "server.pem"))
+    credentials = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
+    planner = FakePlanner()
+    planner.add_job("j", 5)
+    server = FakeServer(planner, credentials=credentials)
+    known = Options(
+        address=server.address.replace("127.0.0.1", "localhost"),
+        tls=True,
+        ca_file=tmp_path / "ca.pem",
+        cert_file=tmp_path / "client.pem",
+        key_file=tmp_path / "client.key",
+        connect_timeout=0.5,
+    )
+    async with Client(options=known) as client:
+        assert (await client.job("j")).id == "j"
+    for stranger in (known.replace(cert_file=None, key_file=None), Options(address=known.address, connect_timeout=0.5)):
+        async with Client(options=stranger) as client:
+            with pytest.raises(llmsched.UnavailableError):
+                await client.job("j")
+    server.stop()

@@ -252,9 +252,7 @@ async def test_prompts_that_wait_are_counted_and_the_rest_is_not() -> None:
         await cluster.submit("job-2", llm("ask"))
         question = await executor.questions.get()
         assert [call.prompt for call in question.calls] == ["how are you?"]
-        await executor.send(
-            tokens_counted=executor_pb2.TokensCounted(count_id=question.count_id, prompt_tokens=[5])
-        )
+        await executor.send(tokens_counted=executor_pb2.TokensCounted(count_id=question.count_id, prompt_tokens=[5]))
         await executor.succeed(first.attempt)
         await executor.assigned()
         task = (await cluster.job("job-2")).stages["ask"].tasks[0]

@@ -173,7 +173,9 @@ class Anything(RuleBasedStateMachine):
     @rule(data=st.data(), late=st.booleans())
     def answer(self, data: st.DataObject, late: bool) -> None:
         (job_id, stage_id), unfolding = data.draw(st.sampled_from(sorted(self.world.asked.items())))
-        kind = data.draw(st.sampled_from(["tasks", "tasks", "tasks", "stages", "stages", "skip", "empty", "fail", "bad"]))
+        kind = data.draw(
+            st.sampled_from(["tasks", "tasks", "tasks", "stages", "stages", "skip", "empty", "fail", "bad"])
+        )
         more = {"at": self.now, "unfolding": unfolding - late}
         if kind == "tasks":
             event = unfolded(job_id, stage_id, tasks=[TaskSpec(prompt_tokens=9)] * data.draw(st.integers(1, 3)), **more)
@@ -259,11 +261,11 @@ class Anything(RuleBasedStateMachine):
         kept = before is not None and before.incarnation == incarnation and (before.draining or not before.healthy)
         (self.world.usable.discard if kept else self.world.usable.add)(executor_id)
         offers = EXECUTORS[executor_id]
-        self.feed(
-            attached(executor_id, *offers, slots=slots, incarnation=incarnation, running=running, at=self.now)
-        )
+        self.feed(attached(executor_id, *offers, slots=slots, incarnation=incarnation, running=running, at=self.now))
 
-    @rule(executor_id=st.sampled_from(sorted(EXECUTORS)), how=st.sampled_from(["break", "die", "drain", "sick", "well"]))
+    @rule(
+        executor_id=st.sampled_from(sorted(EXECUTORS)), how=st.sampled_from(["break", "die", "drain", "sick", "well"])
+    )
     def change_executor(self, executor_id: str, how: str) -> None:
         now = {one.executor_id: one for one in self.machine.executors()}.get(executor_id)
         self.world.usable.discard(executor_id)

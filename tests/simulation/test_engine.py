@@ -135,9 +135,7 @@ def test_a_job_that_fails_ends_as_failed():
 
 
 def test_strays_of_scripted_executors_are_cancelled():
-    simulation = simulate(
-        Script(), attached("e1", running=[ref("gone", "a")]), admitted(job("j", llm("a")))
-    )
+    simulation = simulate(Script(), attached("e1", running=[ref("gone", "a")]), admitted(job("j", llm("a"))))
     assert ends(simulation.trace) == {"j": (1.0, JobState.SUCCEEDED)}
 
 
@@ -174,7 +172,6 @@ def test_equal_seeds_give_equal_runs_and_a_recorded_run_replays(policy):
     simulation = Simulation(SchedulerMachine(PolicySettings(name=policy)), other, other)
     simulation.schedule(other.events(30))
     assert decisions(simulation.run()) != decisions(first.trace)
-
 
 
 def test_a_job_without_executors_waits_for_ever_and_the_run_ends():

@@ -81,7 +81,9 @@ class World:
         if self.trouble and generator.random() < 0.03:
             return unfold_failed(job_id, stage_id, **answer)
         if request.failure is not None:
-            return unfolded(job_id, stage_id, stages=self.added(job_id, [llm(f"{stage_id}/else", position=9)]), **answer)
+            return unfolded(
+                job_id, stage_id, stages=self.added(job_id, [llm(f"{stage_id}/else", position=9)]), **answer
+            )
         if self.kinds[job_id, stage_id] is not StageKind.DYNAMIC:
             width = generator.randint(2, 6) if stage_id == "each" else 1
             specs = [TaskSpec(prompt_tokens=generator.randint(1, 500)) for _ in range(width)]

@@ -1,11 +1,11 @@
 """A cluster in one process: real schedulers and real gRPC, scripted executors and a scripted planner.
 
-    async with Cluster.start() as cluster:
-        executor = await cluster.attach("tool-0", slots=2)
-        await cluster.submit("job-1", tool("work"))
-        assign = await executor.assigned()
-        executor.succeed(assign.attempt)
-        await cluster.ended("job-1")
+async with Cluster.start() as cluster:
+    executor = await cluster.attach("tool-0", slots=2)
+    await cluster.submit("job-1", tool("work"))
+    assign = await executor.assigned()
+    executor.succeed(assign.attempt)
+    await cluster.ended("job-1")
 """
 
 from __future__ import annotations
@@ -182,6 +182,7 @@ class ScriptedExecutor:
 
     def __init__(self, address: str, register: executor_pb2.Register) -> None:
         self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
+        self._out: asyncio.Queue[executor_pb2.AttachRequest] = asyncio.Queue()
         self._call: Any = executor_pb2_grpc.ExecutorGatewayServiceStub(self._channel).Attach()
         self._register = register
         self._assigned: asyncio.Queue[executor_pb2.Assign] = asyncio.Queue()
@@ -200,12 +201,13 @@ class ScriptedExecutor:
 
     async def attach(self) -> None:
         """Returns when the scheduler has taken it in. Raises what the scheduler refused it with."""
-        await self._call.write(executor_pb2.AttachRequest(register=self._register))
+        self._put(register=self._register)
+        self._tasks = [asyncio.create_task(self._write(), name="scripted writer")]
         first = await self._call.read()
         assert first.HasField("registered"), first
         self.registered = first.registered
         interval = self.registered.heartbeat_interval.ToTimedelta().total_seconds()
-        self._tasks = [
+        self._tasks += [
             asyncio.create_task(self._read(), name="scripted reader"),
             asyncio.create_task(self._beat(interval), name="scripted heartbeat"),
         ]
@@ -225,15 +227,14 @@ class ScriptedExecutor:
         return await self._stored.get()
 
     async def succeed(self, ref: executor_pb2.AttemptRef, value: str = "ok") -> None:
-        await self.send(finished=succeeded(ref, value))
+        self._put(finished=succeeded(ref, value))
 
     async def send(self, **message: Any) -> None:
-        if "finished" in message:
-            self.running.pop(str(message["finished"].attempt), None)
-        await self._call.write(executor_pb2.AttachRequest(**message))
+        """Says one of the things that an AttachRequest can say."""
+        self._put(**message)
 
     async def beat(self) -> None:
-        await self.send(
+        self._put(
             heartbeat=executor_pb2.Heartbeat(
                 running=self.running.values(), healthy=self.healthy, last_assignment=self.last_assignment
             )
@@ -245,22 +246,33 @@ class ScriptedExecutor:
         await cancel_and_wait(*self._tasks)
         await self._channel.close()
 
+    def _put(self, **message: Any) -> None:
+        if "finished" in message:
+            self.running.pop(str(message["finished"].attempt), None)
+        self._out.put_nowait(executor_pb2.AttachRequest(**message))
+
+    async def _write(self) -> None:
+        """The only one who writes: gRPC allows one write at a time."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await self._call.write(await self._out.get())
+
     async def _read(self) -> None:
         try:
             while (message := await self._call.read()) is not grpc.aio.EOF:
-                await self._take(message)
+                self._take(message)
         except grpc.aio.AioRpcError as error:
             self.error = error
         finally:
             self.ended.set()
 
-    async def _take(self, message: executor_pb2.AttachResponse) -> None:
+    def _take(self, message: executor_pb2.AttachResponse) -> None:
         match message.WhichOneof("message"):
             case "assign":
                 self.last_assignment = message.assign.assignment
                 self.running[str(message.assign.attempt)] = message.assign.attempt
                 if self.automatic:
-                    await self.succeed(message.assign.attempt)
+                    self._put(finished=succeeded(message.assign.attempt))
                 else:
                     self._assigned.put_nowait(message.assign)
             case "cancel":
@@ -272,11 +284,10 @@ class ScriptedExecutor:
                 self.questions.put_nowait(message.count_tokens)
 
     async def _beat(self, interval: float) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            while True:
-                if self.beating:
-                    await self.beat()
-                await asyncio.sleep(interval)
+        while True:
+            if self.beating:
+                await self.beat()
+            await asyncio.sleep(interval)
 
 
 def succeeded(ref: executor_pb2.AttemptRef, value: str = "ok") -> executor_pb2.Finished:

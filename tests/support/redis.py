@@ -45,7 +45,7 @@ def cluster(directory: Path) -> Iterator[str]:
             nodes.append((node, port, bus_port))
         nodes[0][0].execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1][1], nodes[1][2])
         for node, _, _ in nodes:
-            _wait_until(lambda node=node: _cluster_is_complete(node))
+            wait_until(lambda node=node: _cluster_is_complete(node))
         yield f"redis+cluster://127.0.0.1:{nodes[0][1]}"
 
 
@@ -62,7 +62,7 @@ def sentinel(directory: Path) -> Iterator[str]:
             process = subprocess.Popen([find_binary(), configuration, "--sentinel"], stdout=log, stderr=log)
         try:
             with Redis(port=sentinel_port, decode_responses=True) as client:
-                _wait_until(lambda: _sees_primary(client))
+                wait_until(lambda: _sees_primary(client))
             yield f"redis+sentinel://127.0.0.1:{sentinel_port}/llmsched"
         finally:
             process.terminate()
@@ -82,7 +82,8 @@ def _sees_primary(client: Redis) -> bool:
     return bool(found)
 
 
-def _wait_until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    """Waits for what another process does."""
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "the servers did not come up"

@@ -20,7 +20,8 @@ _DEEPEST = 40
 _DRAWINGS = 8
 _WORDS = ("alpha", "brief", "cargo", "delta", "ember", "field", "grain", "harbor", "input", "jolly", "kernel", "lemon")
 _SHAPES = ("word", "Word", "WORD", "a1", "item_1", "item-1", "1", "2024-05-17", "2024-05-17T12:00:00Z", "a@example.org")
-"""Tried in turn on a `pattern` or `format`."""
+_IDS = tuple(f"s{number}" for number in range(1, 10))
+"""Tried on a `pattern` or `format`."""
 
 
 class UnsupportedSchema(ValueError):
@@ -63,8 +64,20 @@ class _Drawing:
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 rest = {k: v for k, v in schema.items() if k != key}
-                return self.value(_merged(rest, self._alternative(schema[key], depth)), depth + 1)
+                return self._one_of(rest, schema[key], depth)
         return self._typed(schema, depth)
+
+    def _one_of(self, rest: Mapping[str, Any], options: Sequence[Mapping[str, Any]], depth: int) -> Any:
+        """A value for one of the options; one that is beyond us leaves the others."""
+        left = list(options)
+        while True:
+            option = self._alternative(left, depth)
+            try:
+                return self.value(_merged(rest, option), depth + 1)
+            except UnsupportedSchema:
+                left.remove(option)
+                if not left:
+                    raise
 
     def _typed(self, schema: Mapping[str, Any], depth: int) -> Any:
         match self._type(schema):
@@ -165,12 +178,12 @@ class _Drawing:
             {k: v for k, v in schema.items() if k in ("pattern", "format", "minLength", "maxLength")},
             format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
         )
-        shapes = [self._word(), *_SHAPES, *(c * n for n in range(1, 41) for c in "a0A")]
-        fitting = next((shape for shape in shapes if checker.is_valid(shape)), None)
-        if fitting is None:
+        shapes = [self._word(), *_SHAPES, *_IDS, *(c * n for n in range(1, 41) for c in "a0A")]
+        fitting = [shape for shape in shapes if checker.is_valid(shape)]
+        if not fitting:
             wanted = schema.get("pattern") or schema.get("format")
             raise UnsupportedSchema(f"cannot make up a string for {wanted!r}")
-        return fitting
+        return self._rng.choice(fitting)
 
     def _integer(self, schema: Mapping[str, Any]) -> int:
         step = schema.get("multipleOf", 1)

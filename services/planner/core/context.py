@@ -16,7 +16,7 @@ from llmsched.application import DynamicStage, JsonValue, LlmStage, LoopStage, P
 from llmsched.application.values import Fields, LlmText, Nothing, canonical, plain
 from services.planner.core.model import LlmOutput, StageOutput, StageState, ToolOutput
 from services.planner.core.place import Place, Scope, retry_of
-from services.planner.core.plan import BadReference, Step, fill_in, parse_plan
+from services.planner.core.plan import BadPlan, BadReference, Step, fill_in, parse_plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,11 @@ class Context:
         planning = place.scope.places[stage.plan]
         while (again := retry_of(planning)).stage_id in self.outputs:
             planning = again
-        # It was checked when it was expanded, and tools may have changed since.
-        return parse_plan(*plan_answer(planning, self.outputs), {})
+        try:
+            # It was checked when it was expanded, and tools may have changed since.
+            return parse_plan(*plan_answer(planning, self.outputs), {})
+        except BadPlan:
+            return ()  # only a plan that keeps going is looked at although it cannot be run
 
     def step_args(self, place: Place, step: Step) -> dict[str, JsonValue]:
         """The arguments of a step. Raises BadReference."""
@@ -98,19 +101,31 @@ class Context:
             raise BadReference(str(error)) from error
 
     def _dynamic(self, place: Place, stage: DynamicStage) -> dict[str, object]:
-        steps = [
-            {
-                "id": step.id,
-                "tool": step.tool,
-                "args": self.step_args(place, step),
-                "output": self._step_output(place, step.id),
-            }
-            for step in self.steps(place, stage)
-        ]
+        planned = self.steps(place, stage)
+        if stage.keep_going:
+            # None of them has run if the plan was refused for arguments, which are not checked here.
+            planned = tuple(step for step in planned if f"{place.stage_id}/{step.id}" in self.outputs)
+        steps = [self._step(place, stage, step) for step in planned]
         return {"steps": steps, "results": {step["id"]: step["output"] for step in steps}}
 
+    def _step(self, place: Place, stage: DynamicStage, step: Step) -> dict[str, JsonValue]:
+        """What templates see of a step."""
+        failure = self.outputs[f"{place.stage_id}/{step.id}"].failure
+        args: JsonValue = dict(step.args) if failure else dict(self.step_args(place, step))
+        seen: dict[str, JsonValue] = {
+            "id": step.id,
+            "tool": step.tool,
+            "args": args,
+            "output": self._step_output(place, step.id),
+        }
+        if stage.keep_going:
+            seen["error"] = f"{failure.reason}: {failure.message}" if failure else None
+        return seen
+
     def _step_output(self, place: Place, step: str) -> JsonValue:
-        return plain(_view(self.outputs[f"{place.stage_id}/{step}"].tasks[0], place.stage, step))
+        output = self.outputs[f"{place.stage_id}/{step}"]
+        # Only a step of a plan that keeps going can have failed and be looked at.
+        return plain(_view(output.tasks[0], place.stage, step)) if output.tasks else None
 
 
 def plan_answer(place: Place, outputs: Mapping[str, StageOutput]) -> tuple[PlanStage, LlmOutput]:

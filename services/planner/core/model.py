@@ -145,6 +145,7 @@ class ToolInfo:
     """What a planning model is told about a tool."""
 
     description: str = ""
+    signature: str = ""  #: one line with names and types of the arguments; empty: the schema is shown
     args_schema: Mapping[str, JsonValue] = field(default_factory=lambda: {"type": "object"})
 
 

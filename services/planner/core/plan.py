@@ -23,6 +23,7 @@ from llmsched.application.violations import path_text
 from services.planner.core.model import LlmOutput, ToolInfo
 
 _ID = r"[A-Za-z][A-Za-z0-9_]{0,31}"
+_PLANNED_ID = "^s[1-9][0-9]{0,3}$"
 _MARK = re.compile(rf"<({_ID})((?:\.[A-Za-z0-9_]+)*)>")
 _MARK_ALONE = rf"^<{_ID}(\.[A-Za-z0-9_]+)*>$"
 _Schema = Mapping[str, Any]
@@ -55,8 +56,10 @@ def tools_text(tools: Sequence[str], catalogue: Mapping[str, ToolInfo]) -> str:
     lines = []
     for tool in tools:
         info = catalogue.get(tool, ToolInfo())
-        lines.append(f"- {tool}: {info.description}" if info.description else f"- {tool}")
-        lines.append(f"  arguments: {text(dict(info.args_schema))}")
+        name = info.signature or tool
+        lines.append(f"- {name}: {info.description}" if info.description else f"- {name}")
+        if not info.signature:
+            lines.append(f"  arguments: {text(dict(info.args_schema))}")
     return "\n".join(lines)
 
 
@@ -83,10 +86,11 @@ def _step_schema(tool: str, args_schema: _Schema, definitions: dict[str, Any]) -
     return {
         "type": "object",
         "properties": {
-            "id": {"type": "string", "pattern": f"^{_ID}$"},
+            # Narrower than what `parse_plan` takes: a small model has fewer ways to go wrong.
+            "id": {"type": "string", "pattern": _PLANNED_ID},
             "tool": {"type": "string", "enum": [tool]},
             "args": args,
-            "after": {"type": "array", "items": {"type": "string"}},
+            "after": {"type": "array", "items": {"type": "string", "pattern": _PLANNED_ID}},
         },
         "required": ["id", "tool", "args", "after"],
         "additionalProperties": False,

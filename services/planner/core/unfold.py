@@ -103,7 +103,9 @@ class _Job:
         return Unfolding(output=value)
 
     def recover(self, place: Place, item: Item) -> Unfolding:
-        """The fallback of a stage that failed."""
+        """The fallback of a stage that failed. A step of a plan that keeps going has none: it is done as it is."""
+        if place.step is not None and isinstance(place.stage, DynamicStage) and place.stage.keep_going:
+            return Unfolding()
         if place.stage.on_error is None:
             return Unfolding(failure=item.failure)
         return Unfolding(stages=(stage_spec(fallback_of(place), self.outputs, generated_by=place.stage_id),))
@@ -145,6 +147,8 @@ class _Job:
         try:
             steps = parse_plan(plan, answer, self.catalogue)
         except BadPlan as error:
+            if bad_plans >= plan.max_retries and stage.keep_going:
+                return Unfolding()
             if bad_plans >= plan.max_retries:
                 raise UnfoldError(
                     "INVALID_PLAN",
@@ -174,6 +178,7 @@ class _Job:
                 max_attempts=retry.max_attempts,
                 timeout_seconds=None if stage.timeout is None else stage.timeout.total_seconds(),
                 backoff_seconds=retry.backoff.total_seconds(),
+                recoverable=stage.keep_going,
                 generated_by=plan_id,
             )
             specs.append(spec)

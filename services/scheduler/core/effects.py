@@ -19,7 +19,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobChanged(Effect):
-    """A final state means that the machine has forgotten the job."""
+    """With a final state the machine forgets the job; until its next call the job's snapshot can still be read."""
 
     job_id: str
     state: JobState
@@ -37,6 +37,8 @@ class StageChanged(Effect):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskChanged(Effect):
+    """A task changed its state. Tasks come into being with the `StageChanged` to READY of their stage."""
+
     job_id: str
     stage_id: str
     task_index: int

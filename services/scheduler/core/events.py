@@ -53,7 +53,7 @@ class StageUnfolded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfoldFailed(Event):
-    """The stage cannot be unfolded and fails for good."""
+    """The stage cannot be unfolded and fails; if it is recoverable, a fallback is asked for. Ignored when stale."""
 
     job_id: str
     stage_id: str
@@ -74,7 +74,8 @@ class PromptTokensCounted(Event):
 class ExecutorAttached(Event):
     """An executor joined, came back after a break (same incarnation) or was restarted (another one).
 
-    Attempts the machine believes to run there and that are not in `running` are lost.
+    Attempts the machine believes to run there and that are not in `running` are lost; those in `running` that it
+    does not want are cancelled, and hold their slots until they have ended.
     """
 
     executor_id: str
@@ -148,4 +149,6 @@ class TimerFired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChanged(Event):
+    """Operators want another policy. Ignored if `make_policy` refuses it: check before."""
+
     policy: PolicySettings

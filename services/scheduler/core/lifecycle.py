@@ -95,7 +95,7 @@ class Lifecycle:
         problem = graph.admission_problem(snapshot)
         if problem is not None:
             failure = Failure(reason="INVALID_JOB", message=f"the job cannot run: {problem}")
-            self._emit_job(snapshot.job_id, JobState.FAILED, failure)
+            self._emit_job(snapshot.job_id, after(JOB, snapshot.state, JobTrigger.FAILED), failure)
             return
         job = self.jobs[snapshot.job_id] = Job(snapshot)
         if job.state is JobState.PENDING:

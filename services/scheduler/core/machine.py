@@ -225,12 +225,10 @@ class SchedulerMachine:
         runs = dict.fromkeys(event.running)
         self._lose(ref for ref in executor.running if ref not in runs)
         for ref in runs:
-            holder = self._fleet.holder(ref)
-            if holder is None:
+            # A claim to an attempt that is believed to run elsewhere is let be: attempts are known by name only.
+            if self._fleet.holder(ref) is None:
                 self._fleet.hold(executor, ref)
-            # An attempt that is believed to run elsewhere is left alone: attempts are known by their names only,
-            # so that to cancel this one would be to lose the other.
-            if holder in (None, executor) and not self._lifecycle.wants(ref):
+            if not self._lifecycle.wants(ref):
                 cancel = CancelAttempt(cause=event.cause, attempt=ref, executor_id=executor.executor_id)
                 self._lifecycle.effects.append(cancel)
 

@@ -53,6 +53,7 @@ class TaskTrigger(StrEnum):
 JOB: Mapping[JobState, Mapping[JobTrigger, JobState]] = {
     JobState.PENDING: {
         JobTrigger.ADMITTED: JobState.RUNNING,
+        JobTrigger.FAILED: JobState.FAILED,
     },
     JobState.RUNNING: {
         JobTrigger.STAGES_DONE: JobState.SUCCEEDED,

@@ -4,8 +4,8 @@
 --
 -- KEYS  lead, active, pending, ended, observations, policy, then for each job: job, stages, payloads, results, events
 -- ARGV  epoch, instance, number, max events, max observations, retention (ms), channel, notification, policy or '',
---       then for each job: its id, '1' if it finished, four lists of hash fields (job, stages, payloads, results;
---       each: how many, then pairs), two lists (events, observations; each: how many, then the values)
+--       then for each job: its id, '1' if it finished, four lists of hash fields (of job, stages, payloads, results;
+--       each: how many, then pairs), two lists of values (events, observations; each: how many, then they)
 -- Gives {'DONE'}, {'LOST', the epoch now} or {'GAP', what is missing}. A number that was applied before is DONE.
 
 local lead, active, pending, ended, observations, policy_key = unpack(KEYS, 1, 6)
@@ -60,6 +60,19 @@ local function finish(job_id, keys)
   redis.call('ZADD', ended, expiry, redis.call('HGET', keys[1], 'entry'))
 end
 
+local function apply(keys)
+  local job_id, finished = take(), take()
+  for part = 1, 4 do
+    set_fields(keys[part])
+  end
+  append_events(keys[1], keys[5])
+  append_observations()
+  redis.call('ZREM', pending, job_id)
+  if finished == '1' then
+    finish(job_id, keys)
+  end
+end
+
 local leader = redis.call('HMGET', lead, 'epoch', 'instance', 'number')
 local known = tonumber(leader[1] or 0)
 if known < tonumber(epoch) then
@@ -86,17 +99,7 @@ if policy ~= '' then
   redis.call('SET', policy_key, policy)
 end
 for index = 7, #KEYS, 5 do
-  local keys = {unpack(KEYS, index, index + 4)}
-  local job_id, finished = take(), take()
-  for part = 1, 4 do
-    set_fields(keys[part])
-  end
-  append_events(keys[1], keys[5])
-  append_observations()
-  redis.call('ZREM', pending, job_id)
-  if finished == '1' then
-    finish(job_id, keys)
-  end
+  apply({unpack(KEYS, index, index + 4)})
 end
 if notification ~= '' then
   redis.call('PUBLISH', channel, notification)

@@ -3,11 +3,11 @@
 --
 -- KEYS  requests, active, order, pending, jobs, jobs:<application>, job, stages, results, events
 -- ARGV  job id, request id or '', what to keep for the request id, an expired value it may have, max active,
---       the first event, then three lists of hash fields: job, stages, results (each: how many, then pairs)
+--       the first event, then three lists of hash fields: of job, stages, results (each: how many, then pairs)
 -- Gives {'NEW', order}, {'REPEAT', what is kept for the request id} or {'FULL', active jobs}.
 
 local requests, active, order_key, pending, jobs, jobs_of_application = unpack(KEYS, 1, 6)
-local job, stages, results, events = unpack(KEYS, 7, 10)
+local events = KEYS[10]
 local job_id, request_id, request, expired, max_active, first_event = unpack(ARGV, 1, 6)
 local position = 6
 
@@ -27,7 +27,7 @@ local function set_fields(key)
   end
 end
 
-if redis.call('EXISTS', job) == 1 then
+if redis.call('EXISTS', KEYS[7]) == 1 then
   return {'REPEAT', request}
 end
 if request_id ~= '' then
@@ -45,10 +45,10 @@ local order = redis.call('INCR', order_key)
 if request_id ~= '' then
   redis.call('HSET', requests, request_id, request)
 end
-redis.call('HSET', job, 'order', order, 'sequence', 1)
-set_fields(job)
-set_fields(stages)
-set_fields(results)
+redis.call('HSET', KEYS[7], 'order', order, 'sequence', 1)
+for _, key in ipairs({KEYS[7], KEYS[8], KEYS[9]}) do
+  set_fields(key)
+end
 redis.call('XADD', events, '1-0', 'e', first_event)
 for _, index in ipairs({jobs, jobs_of_application, active, pending}) do
   redis.call('ZADD', index, order, job_id)

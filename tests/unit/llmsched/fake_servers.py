@@ -118,6 +118,10 @@ class FakePlanner(_Recorder, planner_pb2_grpc.PlannerServiceServicer):
         #: Watches stay open at the end of the history until this is set.
         self.let_watches_end = threading.Event()
         self.let_watches_end.set()
+        #: Set when a watch's call ends, whoever ended it.
+        self.a_watch_ended = threading.Event()
+        #: So many changes are told again when a watch is resumed.
+        self.overlap = 0
         self._by_request_id: dict[str, str] = {}
 
     def add_job(self, job_id: str, state: State, *, output: Any = None, **fields: Any) -> job_pb2.Job:
@@ -207,10 +211,11 @@ class FakePlanner(_Recorder, planner_pb2_grpc.PlannerServiceServicer):
     def WatchJob(self, request: Any, context: Any) -> Iterator[Any]:
         self._enter("WatchJob", request, context)
         self._job(request.name, context)
+        context.add_callback(self.a_watch_ended.set)
         cut = self.cuts.pop(0) if self.cuts else None
         sent = 0
-        for message in self.history[request.name]:
-            if request.after_sequence and message.sequence <= request.after_sequence:
+        for message in list(self.history[request.name]):
+            if request.after_sequence and message.sequence <= request.after_sequence - self.overlap:
                 continue
             if cut and sent == cut.after:
                 break
@@ -310,9 +315,16 @@ class FakeScheduler(_Recorder, scheduler_pb2_grpc.SchedulerServiceServicer):
 class FakeServer:
     """Serves a fake; can go down and come back on its port."""
 
-    def __init__(self, planner: FakePlanner | None = None, scheduler: FakeScheduler | None = None) -> None:
+    def __init__(
+        self,
+        planner: FakePlanner | None = None,
+        scheduler: FakeScheduler | None = None,
+        *,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self._planner = planner
         self._scheduler = scheduler
+        self._credentials = credentials
         self._server: grpc.Server | None = None
         self._port = 0
         self.start()
@@ -327,7 +339,11 @@ class FakeServer:
             planner_pb2_grpc.add_PlannerServiceServicer_to_server(self._planner, self._server)  # type: ignore[no-untyped-call]
         if self._scheduler:
             scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._scheduler, self._server)  # type: ignore[no-untyped-call]
-        self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
+        address = f"127.0.0.1:{self._port}"
+        if self._credentials:
+            self._port = self._server.add_secure_port(address, self._credentials)
+        else:
+            self._port = self._server.add_insecure_port(address)
         self._server.start()
 
     def stop(self) -> None:

@@ -201,6 +201,15 @@ async def test_result_gives_up_after_its_timeout(client: Client, planner: FakePl
         await client.handle("j").result(timeout=0.2)
 
 
+async def test_a_call_that_times_out_is_not_mistaken_for_a_job_that_takes_long(
+    client: Client, planner: FakePlanner
+) -> None:
+    planner.add_job("j", State.STATE_SUCCEEDED)
+    planner.refuse("GetJob", status(grpc.StatusCode.DEADLINE_EXCEEDED))
+    with pytest.raises(llmsched.DeadlineExceededError, match="did not answer in time"):
+        await client.handle("j").wait(timeout=30)
+
+
 async def test_outputs_of_tasks(client: Client, planner: FakePlanner) -> None:
     planner.add_job("j", State.STATE_RUNNING)
     task = planner.task_outputs["jobs/j"]

@@ -41,10 +41,11 @@ def test_watching_and_listing(blocking: SyncClient, planner: FakePlanner) -> Non
 def test_a_watch_that_is_left_early_is_closed(blocking: SyncClient, planner: FakePlanner) -> None:
     planner.let_watches_end.clear()
     planner.add_job("j", State.STATE_RUNNING)
-    for event in blocking.watch("j"):
-        assert isinstance(event, Snapshot)
-        break
-    assert blocking.job("j").id == "j"
+    events = blocking.watch("j")
+    assert isinstance(next(events), Snapshot)
+    assert not planner.a_watch_ended.is_set()
+    events.close()
+    assert planner.a_watch_ended.wait(5)
 
 
 def test_cancel_and_rerun(blocking: SyncClient, planner: FakePlanner) -> None:

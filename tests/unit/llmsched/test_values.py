@@ -43,10 +43,18 @@ def test_every_json_object_survives_the_wire(value: dict[str, Any]) -> None:
     assert _same(value, from_struct(struct_pb2.Struct.FromString(wire)))
 
 
+def _sorted(value: Any) -> Any:
+    """The value with keys in order: a Struct's fields have none."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
 @given(_json)
 def test_the_second_round_changes_nothing(value: Any) -> None:
     once = from_value(to_value(value))
-    assert to_value(once) == to_value(value)
+    twice = from_value(to_value(once))
+    assert repr(_sorted(twice)) == repr(_sorted(once))
 
 
 @given(st.integers(min_value=MAX_INTEGER + 1) | st.integers(max_value=-MAX_INTEGER - 1))

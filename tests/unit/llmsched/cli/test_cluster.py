@@ -16,7 +16,7 @@ from tests.unit.llmsched.fake_servers import FakeScheduler, status
 def test_executors(run: Run) -> None:
     result = run("executors")
     assert result.stdout.splitlines()[1].split() == ["llm-1", "llm", "ATTACHED", "3/4", "llm,", "llm:tiny"]
-    assert "2 jobs, 1 stages waiting, 3 attempts running, policy fcfs, epoch 7" in result.stderr
+    assert "active jobs: 2 · waiting stages: 1 · running attempts: 3 · policy: fcfs · epoch: 7" in result.stderr
     cluster = documents(run("executors", "-o", "json"))
     assert cluster["executors"][0]["offers"] == ["llm", "llm:tiny"]
     assert cluster["epoch"] == 7

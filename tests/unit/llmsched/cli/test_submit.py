@@ -152,3 +152,14 @@ def test_one_refused_line_does_not_hide_the_others(run: Run, planner: FakePlanne
     text = run("submit", "hello", "--from", "-", input=file)
     assert len(text.stdout.splitlines()) == 2
     assert text.stderr == "line 2: bad\n"
+
+
+def test_a_refusal_weighs_more_than_a_failed_job(run: Run, planner: FakePlanner) -> None:
+    planner.end, planner.why = State.STATE_FAILED, failure("TIMEOUT", "too slow")
+    full = status(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=100)
+    planner.guard = lambda method, request: full if method == "SubmitJob" and request.request_id == "b" else None
+    file = '{"input": {}, "request_id": "a"}\n'
+    assert run("submit", "hello", "--from", "-", "--wait", input=file).exit_code == 1
+    assert (
+        run("submit", "hello", "--from", "-", "--wait", input=file + '{"input": {}, "request_id": "b"}').exit_code == 6
+    )

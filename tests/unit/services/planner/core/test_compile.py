@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from services.planner.core.compile import compile_job
 from services.planner.core.model import OUTPUT_STAGE, StageKind, StageSpec, Structure
+from services.scheduler.core import model as scheduler
 from tests.unit.services.planner.core.jobs import application
 
 LLM = "- {llm: a, prompt: hi}"
@@ -123,3 +126,11 @@ PLAN = "- {plan: p, prompt: hi, tools: [web.search]}\n- {dynamic: e, plan: p}"
 )
 def test_the_structure_says_what_is_unknown(stages: str, structure: Structure) -> None:
     assert compile_job(application(stages))[1] is structure
+
+
+def test_the_spec_of_a_stage_is_the_one_that_the_scheduler_knows() -> None:
+    assert [field.name for field in fields(StageSpec)] == [field.name for field in fields(scheduler.StageSpec)]
+    assert [kind.value for kind in StageKind] == [kind.value for kind in scheduler.StageKind]
+    assert StageSpec(stage_id="a", name="a", kind=StageKind.LLM).max_attempts == (
+        scheduler.StageSpec(stage_id="a", name="a", kind=scheduler.StageKind.LLM).max_attempts
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from llmsched.application import Message, Sampling
+from llmsched.application.parse import build_unchecked
 from services.planner.core.model import Failure, Limits, LlmCall, StageKind, StageSpec, Task, ToolCall, Unfolding
 from tests.unit.services.planner.core.jobs import (
     all_args,
@@ -228,7 +229,10 @@ def test_an_optional_input_may_be_absent_and_an_unknown_one_may_not() -> None:
 
 FAN_OUT = """
     - {llm: split, prompt: hi, json_schema: {type: array}}
-    - {tool: find, call: web.search, foreach: {items: "{{ split }}", as: word}, args: {q: "{{ word }}", n: "{{ index }}"}}
+    - tool: find
+      call: web.search
+      foreach: {items: "{{ split }}", as: word}
+      args: {q: "{{ word }}", n: "{{ index }}"}
     - {llm: sum, prompt: "{{ find|join(';') }} {{ find[0] }} {{ find|length }}"}
 """
 
@@ -416,7 +420,7 @@ def test_conditions_and_lists_report_errors_too() -> None:
         - {llm: b, prompt: hi, when: "{{ a.n }}"}
         - {llm: c, prompt: hi, foreach: "{{ a.n }}"}
     """)
-    assert message(ask(app, "b", {"a": tool({})})).startswith("stage b, when: there is no 'n' among no fields at all")
+    assert message(ask(app, "b", {"a": tool({})})).startswith("stage b, when: there is no 'n' in an empty object")
     assert message(ask(app, "c", {"a": tool({})})).startswith("stage c, foreach.items: ")
 
 
@@ -435,7 +439,9 @@ def test_a_text_that_grows_without_end_is_stopped_while_it_grows() -> None:
 
 
 def test_all_tasks_of_a_stage_together_have_a_limit() -> None:
-    app = application('- {tool: a, call: web.search, args: {q: "{{ item }}"}, foreach: "{{ input.xs }}"}', input="{xs: [any]}")
+    app = application(
+        '- {tool: a, call: web.search, args: {q: "{{ item }}"}, foreach: "{{ input.xs }}"}', input="{xs: [any]}"
+    )
     limits = Limits(max_stage_bytes=40)
     assert ask(app, "a", job_input={"xs": ["abc"] * 3}, limits=limits).tasks
     failure = ask(app, "a", job_input={"xs": ["abc"] * 4}, limits=limits)
@@ -445,7 +451,9 @@ def test_all_tasks_of_a_stage_together_have_a_limit() -> None:
 
 def test_an_output_that_is_too_large_is_refused() -> None:
     app = application("- {tool: a, call: web.search}", output='"{{ a }}"')
-    assert reason(ask(app, "$output", {"a": tool("x" * 50)}, limits=Limits(max_payload_bytes=50))) == "PAYLOAD_TOO_LARGE"
+    assert (
+        reason(ask(app, "$output", {"a": tool("x" * 50)}, limits=Limits(max_payload_bytes=50))) == "PAYLOAD_TOO_LARGE"
+    )
 
 
 def test_text_that_is_no_unicode_is_refused() -> None:
@@ -468,6 +476,11 @@ def test_values_nested_too_deep_for_the_wire_are_refused() -> None:
     """)
     assert ask(app, "b", {"a": llm("[" * 28 + "]" * 28)}).tasks
     assert "nested more than 28 deep" in message(ask(app, "b", {"a": llm("[" * 29 + "]" * 29)}))
+
+
+def test_a_name_that_validation_would_refuse_is_undefined() -> None:
+    app = build_unchecked({"application": "x", "stages": [{"kind": "llm", "name": "a", "prompt": "hi {{ nobody }}"}]})
+    assert message(ask(app, "a")) == "stage a, prompt: 'nobody' is undefined; in hi {{ nobody }}"
 
 
 def test_a_stage_that_the_application_does_not_have_is_an_error_of_the_caller() -> None:

@@ -133,7 +133,9 @@ def test_a_machine_in_order_is_valid():
     validate(Parts().machine)
 
 
-@pytest.mark.parametrize(("words", "number"), [(words, n) for words, all_of in BREAKAGES.items() for n in range(len(all_of))])
+@pytest.mark.parametrize(
+    ("words", "number"), [(words, n) for words, all_of in BREAKAGES.items() for n in range(len(all_of))]
+)
 def test_every_breakage_is_noticed(words, number):
     parts = Parts()
     BREAKAGES[words][number](parts)

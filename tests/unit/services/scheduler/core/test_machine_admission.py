@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
 
+from services.scheduler.core import PolicySettings, SchedulerMachine
 from services.scheduler.core.effects import CancelAttempt, Dispatch, JobChanged, StageChanged, TaskChanged, Unfold
+from services.scheduler.core.jobs import Stage, Task
 from services.scheduler.core.model import (
     JobState,
     StageSnapshot,
@@ -289,6 +292,26 @@ def test_a_job_that_has_ended_can_be_read_until_the_next_call_and_is_then_forgot
     bench.feed(timer(5.0))
     with pytest.raises(KeyError, match="j"):
         bench.machine.snapshot("j")
+
+
+def test_a_forgotten_job_takes_no_memory():
+    def count() -> int:
+        return sum(isinstance(one, Stage | Task) for one in gc.get_objects())
+
+    gc.collect()
+    before = count()
+    # No reference cycle must be left for the collector to find: under load it would come late.
+    gc.disable()
+    try:
+        machine = SchedulerMachine(PolicySettings())
+        machine.handle_batch([attached("e1"), admitted(job("j", llm("a"), llm("b", "a"))), unfolded("j", "a", tasks=2)])
+        assert count() == before + 4
+        machine.handle_batch([cancel("j"), aborted(ref("j", "a", 0))])
+        assert machine.active_jobs == 0
+        machine.handle(timer(1.0))
+        assert count() == before
+    finally:
+        gc.enable()
 
 
 def test_a_forgotten_job_may_come_in_again():

@@ -66,7 +66,9 @@ def test_an_empty_batch_changes_nothing():
 
 def test_a_decision_explains_itself():
     bench = Bench(decisions=41)
-    bench.start(job("j", llm("a", position=3, timeout_seconds=60.0), arrival=2.0, order=7), job("k", llm("a"), arrival=3.0))
+    bench.start(
+        job("j", llm("a", position=3, timeout_seconds=60.0), arrival=2.0, order=7), job("k", llm("a"), arrival=3.0)
+    )
     assert of(Dispatch, bench.feed(attached("e1", at=10.0, cause="stream"))) == [
         Dispatch(
             cause="stream",

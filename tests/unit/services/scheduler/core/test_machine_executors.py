@@ -118,7 +118,8 @@ def test_the_end_of_an_old_stream_says_nothing_of_the_new_one():
 
 
 @pytest.mark.parametrize(
-    "event", [detached("ghost"), lost("ghost"), draining("ghost"), health("ghost", False), detached("e1", incarnation="?")]
+    "event",
+    [detached("ghost"), lost("ghost"), draining("ghost"), health("ghost", False), detached("e1", incarnation="?")],
 )
 def test_news_of_an_executor_that_is_unknown_changes_nothing(event):
     bench = waiting()
@@ -137,6 +138,12 @@ def test_an_executor_that_drains_finishes_and_takes_nothing_new():
     bench.feed(detached("e1"), attached("e1"))
     assert bench.machine.counts().free_slots == 0
     assert places(bench.feed(attached("e1", incarnation="second"))) == ["e1"]
+
+
+def test_an_idle_executor_that_drains_takes_nothing_new_either():
+    bench = Bench()
+    bench.feed(attached("e1"), draining("e1"))
+    assert places(bench.start(job("j", llm("a")))) == []
 
 
 def test_an_unhealthy_executor_is_given_nothing_until_it_is_healthy():

@@ -1,4 +1,4 @@
-"""Jobs that are cancelled or fail: what runs is asked to stop, what waits is dropped, and the job ends after the last attempt."""
+"""Jobs that are cancelled or fail: what runs is asked to stop, what waits is dropped, and then the job ends."""
 
 from __future__ import annotations
 

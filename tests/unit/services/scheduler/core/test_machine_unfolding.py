@@ -1,4 +1,4 @@
-"""Stages become tasks or further stages: fan-out, conditions, plans, loops, fallbacks, and answers that make no sense."""
+"""Stages become tasks or further stages: fan-out, conditions, plans, loops, fallbacks, and senseless answers."""
 
 from __future__ import annotations
 
@@ -44,16 +44,12 @@ def test_a_stage_runs_through_all_its_tasks_before_its_children_start():
         StageChanged(cause="planner", job_id="j", stage_id="a", state=StageState.READY),
         # The first dispatch of a stage sets it RUNNING.
         StageChanged(cause="planner", job_id="j", stage_id="a", state=StageState.RUNNING),
-        TaskChanged(
-            cause="planner", job_id="j", stage_id="a", task_index=0, attempt=1, state=TaskState.RUNNING
-        ),
+        TaskChanged(cause="planner", job_id="j", stage_id="a", task_index=0, attempt=1, state=TaskState.RUNNING),
     ]
     assert dispatched(effects) == [("j", "a", 0, 1, "e1"), ("j", "a", 1, 1, "e1")]
     assert bench.feed(succeeded(ref("j", "a", 1), at=2.0, cause="stream")) == [
         StoreResult(cause="stream", attempt=ref("j", "a", 1)),
-        TaskChanged(
-            cause="stream", job_id="j", stage_id="a", task_index=1, attempt=1, state=TaskState.SUCCEEDED
-        ),
+        TaskChanged(cause="stream", job_id="j", stage_id="a", task_index=1, attempt=1, state=TaskState.SUCCEEDED),
     ]
     assert bench.feed(succeeded(ref("j", "a", 0), at=3.0, cause="stream"))[2:] == [
         StageChanged(cause="stream", job_id="j", stage_id="a", state=StageState.SUCCEEDED),
@@ -131,6 +127,8 @@ def test_a_loop_is_unfolded_again_until_it_says_that_it_is_done():
     assert asked(bench.feed(unfolded("j", "loop/2"))) == [("loop", 3)]
     # The third answer is empty: the loop is over.
     assert asked(bench.feed(unfolded("j", "loop", unfolding=3))) == [("after", 1)]
+    loop = bench.machine.stage_snapshot("j", "loop")
+    assert (loop.unfolding, loop.again, loop.waits_on) == (3, False, ())
 
 
 def test_a_loop_may_end_with_its_last_round():
@@ -236,14 +234,10 @@ def falling_back() -> Bench:
 
 def test_a_stage_that_fails_asks_for_its_fallback_and_drops_its_other_tasks():
     bench = falling_back()
-    assert of(CancelAttempt, bench.effects) == [
-        CancelAttempt(cause="test", attempt=ref("j", "a", 2), executor_id="e1")
-    ]
+    assert of(CancelAttempt, bench.effects) == [CancelAttempt(cause="test", attempt=ref("j", "a", 2), executor_id="e1")]
     changed = [(one.task_index, one.state) for one in of(TaskChanged, bench.effects)]
     assert changed == [(1, TaskState.FAILED), (2, TaskState.CANCELLED), (3, TaskState.CANCELLED)]
-    assert of(Unfold, bench.effects) == [
-        Unfold(cause="test", job_id="j", stage_id="a", unfolding=2, failure=BROKEN)
-    ]
+    assert of(Unfold, bench.effects) == [Unfold(cause="test", job_id="j", stage_id="a", unfolding=2, failure=BROKEN)]
     assert of(JobChanged, bench.effects) == []
     assert bench.machine.next_wake is None
 
@@ -276,9 +270,7 @@ def test_there_is_one_fallback():
     bench = falling_back()
     other = Failure(reason="OTHER", message="no fallback either")
     effects = bench.feed(unfold_failed("j", "a", unfolding=2, failure=other))
-    assert of(JobChanged, effects)[-1] == JobChanged(
-        cause="test", job_id="j", state=JobState.FAILED, failure=other
-    )
+    assert of(JobChanged, effects)[-1] == JobChanged(cause="test", job_id="j", state=JobState.FAILED, failure=other)
     # The stage keeps the reason for which it was in need of a fallback.
     assert bench.machine.stage_snapshot("j", "a").failure == BROKEN
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import services.scheduler.core as core
 from services.scheduler.core.model import JobState, StageState, TaskState
 from services.scheduler.core.transitions import (
     JOB,
@@ -48,3 +53,9 @@ def test_a_change_that_is_not_in_the_table_is_an_error():
     assert after(TASK, TaskState.READY, TaskTrigger.DISPATCHED) is TaskState.RUNNING
     with pytest.raises(InvalidTransition, match="no way from SUCCEEDED"):
         after(TASK, TaskState.SUCCEEDED, TaskTrigger.DISPATCHED)
+
+
+def test_the_page_about_states_is_drawn_from_these_tables():
+    root = Path(core.__file__).parents[3]
+    check = subprocess.run([sys.executable, root / "scripts" / "gen_states.py", "--check"], capture_output=True)
+    assert check.returncode == 0, check.stderr.decode()
