@@ -22,6 +22,7 @@ from services.executors.llm.engine import (
     GenerateResult,
     Sampling,
 )
+from services.executors.llm.ordering import ordered
 from services.executors.work import AttemptError, Condition, ExecutorError, Offer, OnText
 
 _log = get_logger(__name__)
@@ -135,7 +136,7 @@ def _request(call: task_pb2.LlmCall, *, rid: str, priority: int, traceparent: st
         prompt=None if messages else call.prompt,
         messages=messages,
         sampling=_sampling(call.sampling),
-        json_schema=from_struct(call.json_schema) if call.HasField("json_schema") else None,
+        json_schema=ordered(from_struct(call.json_schema)) if call.HasField("json_schema") else None,
         priority=priority,
         traceparent=traceparent or None,
     )

@@ -53,7 +53,7 @@ def _question(request: _Listing) -> str:
     rest.CopyFrom(request)  # type: ignore[arg-type]
     rest.ClearField("page_size")
     rest.ClearField("page_token")
-    content = rest.SerializeToString(deterministic=True)
+    content = rest.DESCRIPTOR.name.encode() + rest.SerializeToString(deterministic=True)
     return hashlib.blake2b(content, digest_size=6).hexdigest()
 
 

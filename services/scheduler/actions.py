@@ -23,7 +23,7 @@ from services.scheduler.ledger import Entry, Ledger
 from services.scheduler.payloads import PayloadCache
 from services.scheduler.planner_client import PlannerClient
 from services.scheduler.spans import attempt_place
-from services.state.port import SchedulerStore, StateUnavailable
+from services.state.port import SchedulerStore, StateError, StateUnavailable
 from services.state.records import JobCommit
 
 _log = get_logger(__name__)
@@ -149,7 +149,7 @@ class DeltaPublisher:
             job_id, delta = await self._waiting.get()
             try:
                 await self._store.publish_delta(job_id, delta)
-            except StateUnavailable as error:
+            except StateError as error:
                 _log.debug("text dropped", action="delta_dropped", job=job_id, error=str(error))
 
 

@@ -7,12 +7,13 @@ commit of all that came before them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
 from llmsched.api.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
-from services.common.errors import DomainError, Violation
+from services.common.errors import Violation
 from services.scheduler import explain
 from services.scheduler.convert import policy_to_core, policy_to_proto, timestamp
 from services.scheduler.core.events import JobCancelRequested, PolicyChanged
@@ -20,8 +21,8 @@ from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies import POLICIES, UnknownPolicy, make_policy
 from services.scheduler.core.views import Counts, ExecutorView
 from services.scheduler.executor_pool import Member
+from services.scheduler.refusals import Reason, invalid, job_not_found
 from services.scheduler.term import Term
-from services.state.port import StateUnavailable
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 500
 _IDLE_SECONDS = 10.0
@@ -38,8 +39,8 @@ class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.AdmitJobRequest, context: Context
     ) -> scheduler_pb2.AdmitJobResponse:
         if not request.job_ids:
-            raise _invalid("job_ids", "is required")
-        unknown = await _admit(self._leading(), list(request.job_ids))
+            raise invalid(Reason.INVALID_REQUEST, Violation("job_ids", "is required"))
+        unknown = await self._leading().admission.admit(request.job_ids)
         return scheduler_pb2.AdmitJobResponse(unknown_job_ids=unknown)
 
     async def CancelJob(
@@ -47,9 +48,9 @@ class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.CancelJobResponse:
         term = self._leading()
         if not request.job_id:
-            raise _invalid("job_id", "is required")
-        if term.ledger.record(request.job_id) is None and await _admit(term, [request.job_id]):
-            raise _job_not_found(request.job_id)
+            raise invalid(Reason.INVALID_REQUEST, Violation("job_id", "is required"))
+        if term.ledger.record(request.job_id) is None and await term.admission.admit([request.job_id]):
+            raise job_not_found(request.job_id)
         cancel = JobCancelRequested(
             at=term.clock.now(), cause=f"cancel:{request.job_id}", job_id=request.job_id, reason=request.reason
         )
@@ -83,7 +84,7 @@ class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
         term = self._leading()
         answer = await term.driver.read(lambda: _explanation(term, request.job_id))
         if answer is None:
-            raise _job_not_found(request.job_id)
+            raise job_not_found(request.job_id)
         return answer
 
     async def WatchDecisions(
@@ -92,8 +93,9 @@ class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
         term = self._leading()
         # Sent at once: the reader knows from here on that no decision escapes it.
         yield scheduler_pb2.WatchDecisionsResponse()
-        async for decisions in term.decisions.watch(request.job_id, idle_seconds=_IDLE_SECONDS):
-            yield scheduler_pb2.WatchDecisionsResponse(decisions=decisions)
+        async with aclosing(term.decisions.watch(request.job_id, idle_seconds=_IDLE_SECONDS)) as watch:
+            async for decisions in watch:
+                yield scheduler_pb2.WatchDecisionsResponse(decisions=decisions)
 
     async def GetPolicy(
         self, request: scheduler_pb2.GetPolicyRequest, context: Context
@@ -110,15 +112,6 @@ class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
         _check_policy(policy)
         await term.driver.submit(PolicyChanged(at=term.clock.now(), cause=f"policy:{policy.name}", policy=policy))
         return scheduler_pb2.SetPolicyResponse(policy=policy_to_proto(policy))
-
-
-async def _admit(term: Term, job_ids: list[str]) -> list[str]:
-    try:
-        return await term.admission.admit(job_ids)
-    except StateUnavailable as error:
-        raise DomainError(
-            grpc.StatusCode.UNAVAILABLE, "STATE_UNAVAILABLE", f"the durable state does not answer: {error}"
-        ) from error
 
 
 def _cluster(term: Term) -> scheduler_pb2.GetClusterResponse:
@@ -178,14 +171,9 @@ def _explanation(term: Term, job_id: str) -> scheduler_pb2.ExplainJobResponse | 
 def _page(request: scheduler_pb2.ListQueueRequest) -> tuple[int, int]:
     """First rank and size of the page."""
     if request.page_size < 0:
-        raise _invalid("page_size", "must not be negative")
+        raise invalid(Reason.INVALID_REQUEST, Violation("page_size", "must not be negative"))
     if request.page_token and not request.page_token.isdecimal():
-        raise DomainError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "INVALID_PAGE_TOKEN",
-            "page_token is not one of an earlier response",
-            violations=[Violation("page_token", "is not one of an earlier response")],
-        )
+        raise invalid(Reason.INVALID_PAGE_TOKEN, Violation("page_token", "is not one of an earlier response"))
     return int(request.page_token or 0), min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
 
 
@@ -193,26 +181,6 @@ def _check_policy(policy: PolicySettings) -> None:
     try:
         make_policy(policy)
     except UnknownPolicy as error:
-        known = policy.name in POLICIES
-        raise DomainError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "INVALID_POLICY_PARAMETERS" if known else "UNKNOWN_POLICY",
-            str(error),
-            metadata={"policy": policy.name},
-            violations=[Violation("policy" if known else "policy.name", str(error))],
-        ) from error
-
-
-def _invalid(field: str, description: str) -> DomainError:
-    return DomainError(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "INVALID_REQUEST",
-        f"{field} {description}",
-        violations=[Violation(field, description)],
-    )
-
-
-def _job_not_found(job_id: str) -> DomainError:
-    return DomainError(
-        grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", f"no active job {job_id!r}", metadata={"job_id": job_id}
-    )
+        if policy.name in POLICIES:
+            raise invalid(Reason.INVALID_POLICY_PARAMETERS, Violation("policy", str(error))) from error
+        raise invalid(Reason.UNKNOWN_POLICY, Violation("policy.name", str(error))) from error

@@ -6,21 +6,19 @@ A scheduler that does not lead stands by: it answers health probes, and refers e
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 
 import grpc
-from pydantic import ValidationError
 
 from llmsched.api.executor.v1 import executor_pb2, executor_pb2_grpc
 from llmsched.api.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from services.common.clock import Clock, SystemClock
-from services.common.errors import DomainError
 from services.common.grpc_server import GrpcServer
 from services.common.lifecycle import cancel_and_wait
 from services.common.logs import configure_logging, get_logger
 from services.common.telemetry import Telemetry
 from services.scheduler.api import SchedulerApi
-from services.scheduler.core.policies import UnknownPolicy, make_policy
 from services.scheduler.driver import Journal
 from services.scheduler.event_log import EventLog
 from services.scheduler.gateway import ExecutorGateway
@@ -28,6 +26,7 @@ from services.scheduler.instruments import Instruments, MetricJournal
 from services.scheduler.leadership import Leadership
 from services.scheduler.planner_client import PlannerClient
 from services.scheduler.recovery import choose_policy
+from services.scheduler.refusals import not_leader, translate
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.spans import SpanJournal
 from services.scheduler.term import Term
@@ -51,8 +50,7 @@ class SchedulerApp:
         telemetry: Telemetry,
         clock: Clock | None = None,
     ) -> None:
-        """Binds the port. Raises UnknownPolicy for settings that name no policy."""
-        make_policy(settings.default_policy)
+        """Binds the port. Raises CannotListen."""
         self._settings = settings
         self._store = store
         self._telemetry = telemetry
@@ -67,9 +65,9 @@ class SchedulerApp:
             domain="scheduler.llmsched",
             services=[_SCHEDULER, _GATEWAY],
             register=self._register,
+            translate=translate,
         )
-        host = settings.listen.rpartition(":")[0]
-        self.address = settings.advertise or f"{host}:{self._server.port}"  #: where others reach it
+        self.address = settings.advertise or _reachable(settings.listen, self._server.port)  #: where others reach it
         self._leadership = Leadership(
             store,
             instance=uuid.uuid4().hex,
@@ -110,12 +108,8 @@ class SchedulerApp:
         if self._term is None:
             leader = self._leadership.known_leader
             address = leader.address if leader is not None and leader.address != self.address else ""
-            raise DomainError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                "NOT_LEADER",
-                f"another scheduler leads: {address}" if address else "this scheduler does not lead (yet)",
-                metadata={"leader": address},
-            )
+            hint = f"another scheduler leads: {address}" if address else "this scheduler does not lead (yet)"
+            raise not_leader(hint, leader=address)
         return self._term
 
     async def _lead_forever(self) -> None:
@@ -178,6 +172,14 @@ class SchedulerApp:
         self.leads.set()
 
 
+def _reachable(listen: str, port: int) -> str:
+    """How others name what listens there: by the machine's name if it listens on all its addresses."""
+    host = listen.rpartition(":")[0]
+    if listen.startswith("unix:"):
+        return listen
+    return f"{socket.gethostname() if host in ('0.0.0.0', '[::]') else host}:{port}"
+
+
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     """The errors in a tree of groups."""
     errors: list[BaseException] = []
@@ -186,22 +188,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return errors
 
 
-def load_settings() -> SchedulerSettings:
-    """Settings from the environment; ends the process with every error at once if they are not valid."""
-    try:
-        settings = SchedulerSettings()
-        make_policy(settings.default_policy)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors()]
-        raise SystemExit("invalid settings:\n" + "\n".join(lines)) from error
-    except UnknownPolicy as error:
-        raise SystemExit(f"invalid settings:\n  policy: {error}") from error
-    return settings
-
-
-async def main(stop: asyncio.Event) -> None:
-    """Runs a scheduler with settings from the environment until `stop` is set."""
-    settings = load_settings()
+async def run(settings: SchedulerSettings, stop: asyncio.Event) -> None:
+    """Runs a scheduler until `stop` is set. Raises CannotListen."""
     configure_logging("scheduler", level=settings.log_level)
     _log.info("settings", action="settings", **settings.without_secrets())
     telemetry = Telemetry("scheduler")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-
-import grpc
+from collections.abc import AsyncGenerator, Sequence
 
 from llmsched.api.scheduler.v1 import scheduler_pb2
-from services.common.errors import DomainError
 from services.scheduler.convert import duration, timestamp
 from services.scheduler.core.effects import Effect
 from services.scheduler.core.events import Event
 from services.scheduler.facts import AttemptStarted, JobEnded
 from services.scheduler.ledger import Entry
+from services.scheduler.refusals import slow_reader
 
 _FEED_LIMIT = 1000  #: decisions a watcher may be behind
 
@@ -45,7 +43,7 @@ class DecisionJournal:
         """The latest decisions about a job, newest last."""
         return list(self._jobs.get(job_id, ()))
 
-    async def watch(self, job_id: str, *, idle_seconds: float) -> AsyncIterator[list[scheduler_pb2.Decision]]:
+    async def watch(self, job_id: str, *, idle_seconds: float) -> AsyncGenerator[list[scheduler_pb2.Decision], None]:
         """Yields decisions from now on (empty: all jobs), an empty list when nothing happened for a while.
 
         Raises:
@@ -93,12 +91,7 @@ class _Feed:
         except TimeoutError:
             return []
         if self._overflowed:
-            raise DomainError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                "SLOW_READER",
-                f"the reader fell more than {_FEED_LIMIT} decisions behind",
-                metadata={"limit": str(_FEED_LIMIT)},
-            )
+            raise slow_reader(_FEED_LIMIT)
         self.news.clear()
         taken, self._decisions = self._decisions, []
         return taken

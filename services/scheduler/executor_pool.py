@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
-import grpc
-
 from llmsched.api.common.v1 import task_pb2
 from llmsched.api.executor.v1 import executor_pb2
 from services.common.clock import Clock
@@ -31,6 +29,7 @@ from services.scheduler.core.events import (
 )
 from services.scheduler.core.model import AttemptRef
 from services.scheduler.inbox import Arrival
+from services.scheduler.refusals import Reason, detached, executor_id_in_use
 from services.scheduler.registration import Registration
 
 _log = get_logger(__name__)
@@ -140,21 +139,10 @@ class ExecutorPool:
         assert old is not None
         same = old.registration.incarnation == registration.incarnation
         if not same and now - member.heard_at <= 2 * self._heartbeat:
-            raise DomainError(
-                grpc.StatusCode.ALREADY_EXISTS,
-                "EXECUTOR_ID_IN_USE",
-                f"another process is attached as {member.executor_id!r}; give each executor an id of its own",
-                metadata={"executor_id": member.executor_id},
-            )
+            raise executor_id_in_use(member.executor_id)
         member.attachment = None
-        old.line.close(
-            DomainError(
-                grpc.StatusCode.ABORTED,
-                "REPLACED",
-                f"executor {member.executor_id!r} has attached again",
-                metadata={"executor_id": member.executor_id},
-            )
-        )
+        message = f"executor {member.executor_id!r} has attached again"
+        old.line.close(detached(Reason.REPLACED, member.executor_id, message))
 
     def _activate(self, member: Member, attachment: Attachment) -> None:
         if member.attachment is not attachment:
@@ -349,14 +337,8 @@ class ExecutorPool:
             member.attachment = None
             self._lose(member, "silent")
             if attachment is not None:
-                attachment.line.close(
-                    DomainError(
-                        grpc.StatusCode.ABORTED,
-                        "LEASE_EXPIRED",
-                        f"nothing was heard for {self._lease} s",
-                        metadata={"executor_id": member.executor_id},
-                    )
-                )
+                message = f"nothing was heard for {self._lease:g} s"
+                attachment.line.close(detached(Reason.LEASE_EXPIRED, member.executor_id, message))
 
     def close(self, error: DomainError) -> None:
         """Ends all streams: another scheduler leads from now on."""

@@ -32,9 +32,11 @@ class ExecutorGateway(executor_pb2_grpc.ExecutorGatewayServiceServicer):
     async def Attach(
         self, request_iterator: AsyncIterator[executor_pb2.AttachRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[executor_pb2.AttachResponse]:
-        term = self._leading()
+        self._leading()
         requests = aiter(request_iterator)
         registration = registration_to_core((await anext(requests, executor_pb2.AttachRequest())).register)
+        # Asked again, because the lead may have changed hands while we waited for the registration.
+        term = self._leading()
         line = QueueLine()
         attachment = term.pool.attach(registration, line)
         listener = asyncio.create_task(

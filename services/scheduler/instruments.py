@@ -32,16 +32,21 @@ class Instruments:
         self.slots = meter.create_gauge(names.METRIC_SLOTS, "{slot}", "Slots of an executor")
         self.slots_used = meter.create_gauge(names.METRIC_SLOTS_USED, "{slot}", "Slots in use on an executor")
         self.leader = meter.create_gauge(names.METRIC_LEADER, "1", "1 while this scheduler leads, else 0")
+        self._executors: set[str] = set()  #: ever seen
 
     def measure(self, machine: SchedulerMachine) -> None:
         """Sets the gauges; called every now and then, as looking at everything has its price."""
         counts = machine.counts()
         self.active_jobs.set(counts.active_jobs)
         self.ready_stages.set(counts.waiting_stages)
-        for executor in machine.executors():
-            attributes = {names.EXECUTOR: executor.executor_id}
-            self.slots.set(executor.slots if executor.attached else 0, attributes)
-            self.slots_used.set(len(executor.running), attributes)
+        views = {view.executor_id: view for view in machine.executors()}
+        self._executors |= views.keys()
+        for executor_id in self._executors:
+            # A gauge keeps what it was last told: one that has gone must be told so.
+            view = views.get(executor_id)
+            attributes = {names.EXECUTOR: executor_id}
+            self.slots.set(view.slots if view and view.attached else 0, attributes)
+            self.slots_used.set(len(view.running) if view else 0, attributes)
 
 
 class MetricJournal:

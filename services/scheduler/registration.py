@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import grpc
-
 from llmsched.api.executor.v1 import executor_pb2
-from services.common.errors import DomainError, Violation
+from services.common.errors import Violation
 from services.scheduler.convert import ref_to_core
 from services.scheduler.core.model import AttemptRef
+from services.scheduler.refusals import Reason, invalid
 
 _KINDS = {executor_pb2.Register.KIND_LLM: "llm", executor_pb2.Register.KIND_TOOL: "tool"}
 
@@ -31,12 +30,7 @@ class Registration:
 def registration_to_core(register: executor_pb2.Register) -> Registration:
     """Raises DomainError INVALID_ARGUMENT/INVALID_REGISTRATION with every violation."""
     if violations := _violations(register):
-        raise DomainError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "INVALID_REGISTRATION",
-            "the registration is not valid: " + "; ".join(f"{each.field}: {each.description}" for each in violations),
-            violations=violations,
-        )
+        raise invalid(Reason.INVALID_REGISTRATION, *violations)
     return Registration(
         executor_id=register.executor_id,
         incarnation=register.incarnation,

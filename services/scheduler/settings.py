@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.policies import UnknownPolicy, make_policy
 
 
 def _split(value: object) -> object:
@@ -36,7 +37,7 @@ class SchedulerSettings(BaseSettings):
 
     #: Where it listens; port 0 takes a free one.
     listen: Address = "127.0.0.1:7412"
-    #: Where others reach it; empty: host of `listen` and the port really bound.
+    #: Where others reach it; empty: host of `listen` (this machine's name for 0.0.0.0) and the port really bound.
     advertise: Address | Literal[""] = ""
     #: The durable state, for example redis://host:6379/0 or unix:///path/to/socket.
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias="LLMSCHED_REDIS_URL")
@@ -79,8 +80,12 @@ class SchedulerSettings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _intervals_fit(self) -> Self:
+    def _settings_fit(self) -> Self:
         problems = []
+        try:
+            make_policy(self.default_policy)
+        except UnknownPolicy as error:
+            problems.append(str(error))
         if self.heartbeat_seconds * 3 > self.lease_seconds:
             problems.append("lease_seconds must be at least three times heartbeat_seconds")
         if self.leader_renew_seconds * 2 > self.leader_ttl_seconds:

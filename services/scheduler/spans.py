@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from services.common import names
-from services.common.telemetry import Place, Telemetry, derived_span_id, job_place
+from services.common.telemetry import Place, Telemetry, job_place
 from services.scheduler.core.effects import Effect
 from services.scheduler.core.events import Event
-from services.scheduler.core.model import AttemptRef, StageSpec
+from services.scheduler.core.model import AttemptRef, Failure, JobState, StageSpec
 from services.scheduler.facts import AttemptEnded, JobEnded, StageEnded
 from services.scheduler.ledger import Entry
 from services.state.records import JobRecord
@@ -28,7 +28,7 @@ _OPENINFERENCE = {"LLM": "LLM", "TOOL": "TOOL", "DYNAMIC": "CHAIN"}
 def place_in(record: JobRecord, *parts: object) -> Place:
     """Where the span of a part of the job is: () the job, (stage), (stage, task) or (stage, task, attempt)."""
     job = job_place(record.job_id, record.traceparent)
-    return Place(job.trace_id, derived_span_id(record.job_id, *parts)) if parts else job
+    return job.of(record.job_id, *parts) if parts else job
 
 
 def attempt_place(record: JobRecord, ref: AttemptRef) -> Place:
@@ -80,11 +80,12 @@ class SpanJournal:
         self._telemetry.span(
             names.SPAN_ATTEMPT,
             attempt_place(fact.record, fact.ref),
+            about=str(fact.ref.attempt),
             parent=place_in(fact.record, fact.ref.stage_id, fact.ref.task_index),
             start=fact.started_at,
             end=fact.ended_at,
             attributes=attributes,
-            error="" if fact.outcome == "succeeded" else fact.outcome,
+            error="" if fact.outcome == "succeeded" else _error(fact.failure, fact.outcome),
         )
 
     def _task(self, fact: AttemptEnded) -> None:
@@ -93,11 +94,12 @@ class SpanJournal:
         self._telemetry.span(
             names.SPAN_TASK,
             place_in(fact.record, fact.ref.stage_id, fact.ref.task_index),
+            about=str(fact.ref.task_index),
             parent=place_in(fact.record, fact.ref.stage_id),
             start=_first(fact.stage.ready_at, fact.started_at),
             end=fact.ended_at,
             attributes=attributes,
-            error="" if fact.outcome == "succeeded" else fact.outcome,
+            error="" if fact.outcome == "succeeded" else _error(fact.failure, fact.outcome),
         )
 
     def _stage(self, fact: StageEnded) -> None:
@@ -110,11 +112,12 @@ class SpanJournal:
         self._telemetry.span(
             names.SPAN_STAGE,
             place_in(fact.record, stage.spec.stage_id),
+            about=stage.spec.name,
             parent=place_in(fact.record),
             start=_first(stage.ready_at, end),
             end=end,
             attributes=attributes,
-            error="" if stage.state.is_done else stage.state.lower(),
+            error="" if stage.state.is_done else _error(stage.failure, stage.state.lower()),
         )
 
     def _job(self, fact: JobEnded) -> None:
@@ -133,12 +136,18 @@ class SpanJournal:
         self._telemetry.span(
             names.SPAN_JOB,
             place_in(record),
+            about=record.application,
             parent=Place.parse(record.traceparent),
             start=record.created_at,
             end=_first(status.ended_at, record.created_at),
             attributes=attributes,
-            error=status.failure.message or status.failure.reason if status.failure else "",
+            error="" if status.state is JobState.SUCCEEDED else _error(status.failure, status.state.lower()),
         )
+
+
+def _error(failure: Failure | None, outcome: str) -> str:
+    """What went wrong: the failure's message, or how it ended."""
+    return (failure.message if failure else "") or outcome
 
 
 def _first(*moments: float | None) -> float:

@@ -7,10 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import NoReturn
 
-import grpc
-
 from services.common.clock import Clock
-from services.common.errors import DomainError
 from services.common.telemetry import Telemetry
 from services.scheduler.actions import DeltaPublisher, Outward
 from services.scheduler.admission import Admission
@@ -24,6 +21,7 @@ from services.scheduler.ledger import Ledger
 from services.scheduler.payloads import PayloadCache
 from services.scheduler.planner_client import PlannerClient
 from services.scheduler.recovery import recover
+from services.scheduler.refusals import leadership_lost, not_leader
 from services.scheduler.settings import SchedulerSettings
 from services.state.port import SchedulerStore
 from services.state.records import Leader
@@ -103,22 +101,12 @@ class Term:
 
     def close(self) -> None:
         """Sends everybody away who waits for this term: executors, callers, watchers."""
-        self.pool.close(
-            DomainError(
-                grpc.StatusCode.ABORTED,
-                "LEADERSHIP_LOST",
-                "this scheduler does not lead any more: attach to the one that does",
-                metadata={"epoch": str(self.leader.epoch)},
-            )
+        self.pool.close(leadership_lost(self.leader.epoch))
+        over = not_leader(
+            "this scheduler has just lost the lead; whether the call had an effect is not known", leader=""
         )
-        not_leader = DomainError(
-            grpc.StatusCode.FAILED_PRECONDITION,
-            "NOT_LEADER",
-            "this scheduler has just lost the lead; whether the call had an effect is not known",
-            metadata={"leader": ""},
-        )
-        self.driver.close(not_leader)
-        self.decisions.close(not_leader)
+        self.driver.close(over)
+        self.decisions.close(over)
 
     def _holding(self, executor_id: str) -> tuple[AttemptRef, ...]:
         for executor in self.machine.executors():

@@ -6,13 +6,14 @@ Each test names its promise; those about the state itself run on every implement
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
-from llmsched.api.executor.v1 import executor_pb2
+from llmsched.api.executor.v1 import executor_pb2, executor_pb2_grpc
 from llmsched.api.scheduler.v1 import scheduler_pb2
 from services.common.errors import error_info
 from services.scheduler.core.model import JobState
@@ -218,4 +219,23 @@ async def test_a_job_that_is_being_cancelled_is_still_cancelled_by_the_next_lead
         assert await again.cancelled() == assign.attempt
         await again.send(finished=executor_pb2.Finished(attempt=assign.attempt, cancelled=executor_pb2.Cancelled()))
         assert (await cluster.ended("job-1")).status.state is JobState.CANCELLED
+        first.state.cut_off = False
+
+
+async def test_an_executor_that_says_who_it_is_only_after_the_lead_is_lost_is_sent_on() -> None:
+    async with Cluster.start() as cluster:
+        first, standby = cluster.leader, await cluster.add_scheduler()
+        async with grpc.aio.insecure_channel(first.address) as channel:
+            call = executor_pb2_grpc.ExecutorGatewayServiceStub(channel).Attach()
+            opened = asyncio.ensure_future(call.wait_for_connection())
+            first.state.cut_off = True
+            await standby.app.leads.wait()
+            kind = executor_pb2.Register.KIND_TOOL
+            register = executor_pb2.Register(executor_id="x", incarnation="1", kind=kind, slots=1, tools=["any"])
+            await call.write(executor_pb2.AttachRequest(register=register))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call.read()
+            assert error_info(refused.value)[0] == "NOT_LEADER"
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await opened
         first.state.cut_off = False

@@ -63,8 +63,8 @@ async def test_it_does_not_start_with_settings_that_are_wrong_and_names_them_all
     process = await start(LLMSCHED_SCHEDULER_LEASE_SECONDS="0", LLMSCHED_SCHEDULER_PLANNERS="nowhere")
     _, errors = await process.communicate()
     assert process.returncode == 1
-    assert b"lease_seconds" in errors
-    assert b"planners" in errors
+    assert b"LLMSCHED_SCHEDULER_LEASE_SECONDS" in errors
+    assert b"LLMSCHED_SCHEDULER_PLANNERS" in errors
 
 
 async def test_it_waits_for_a_store_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ from services.state.memory import MemoryState
 from services.state.port import State
 from services.state.records import Commit, JobCommit, JobStatus, JobUpdate, Leader
 from tests.support.cluster import Gate, RunningScheduler, ScriptedExecutor
+from tests.support.state import eventually
 
 _Detail = TypeVar("_Detail", bound=Message)
 
@@ -247,6 +248,12 @@ class RunningPlanner:
         response = await self.stub.GetJobResult(planner_pb2.GetJobResultRequest(name=name))
         return from_value(response.output)
 
+    async def unfold(self, name: str, *stages: str) -> list[planner_pb2.UnfoldStageResponse.Item]:
+        """Asks for stages of a job for the first time, as the scheduler would."""
+        job_id = name.removeprefix("jobs/")
+        items = [planner_pb2.UnfoldStageRequest.Item(job_id=job_id, stage_id=each, unfolding=1) for each in stages]
+        return list((await self.stub.UnfoldStage(planner_pb2.UnfoldStageRequest(items=items))).items)
+
     def watch(self, name: str, **fields: Any) -> Any:
         return self.stub.WatchJob(planner_pb2.WatchJobRequest(name=name, **fields))
 
@@ -336,6 +343,20 @@ def _executor(address: str, name: str) -> ScriptedExecutor:
     return ScriptedExecutor(
         address, executor_pb2.Register(executor_id=name, incarnation=uuid.uuid4().hex, slots=8, **offer)
     )
+
+
+def watching() -> list[str]:
+    """Names of the tasks that watches have in this process."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("watch-")]
+
+
+async def until_watching(tasks: int) -> None:
+    """Waits until there are so many of them."""
+
+    async def condition() -> bool:
+        return len(watching()) == tasks
+
+    await eventually(condition)
 
 
 def broken(reason: str = "BROKEN", message: str = "it broke") -> task_pb2.Failure:

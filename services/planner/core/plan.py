@@ -23,7 +23,6 @@ from llmsched.application.violations import path_text
 from services.planner.core.model import LlmOutput, ToolInfo
 
 _ID = r"[A-Za-z][A-Za-z0-9_]{0,31}"
-_PLANNED_ID = "^s[1-9][0-9]{0,3}$"
 _MARK = re.compile(rf"<({_ID})((?:\.[A-Za-z0-9_]+)*)>")
 _MARK_ALONE = rf"^<{_ID}(\.[A-Za-z0-9_]+)*>$"
 _Schema = Mapping[str, Any]
@@ -64,37 +63,70 @@ def tools_text(tools: Sequence[str], catalogue: Mapping[str, ToolInfo]) -> str:
 
 
 def plan_schema(stage: PlanStage, catalogue: Mapping[str, ToolInfo]) -> dict[str, JsonValue]:
-    """The JSON schema that constrains the planning model."""
+    """The JSON schema that constrains the planning model; narrower than what `parse_plan` takes.
+
+    A short plan gets a schema for each place, in which ids are fixed and `after` can only name earlier steps: even a
+    small model then cannot write one that waits for itself. For a long plan such a schema would be too large.
+    """
     definitions: dict[str, Any] = {}
-    kinds = [_step_schema(tool, catalogue.get(tool, ToolInfo()).args_schema, definitions) for tool in stage.tools]
-    steps = {"type": "array", "maxItems": stage.max_stages, "items": {"anyOf": kinds}}
-    schema: dict[str, JsonValue] = {
+    for tool in stage.tools:
+        schema = catalogue.get(tool, ToolInfo()).args_schema
+        definitions[tool] = _args_schema(tool, schema)
+        for name, definition in schema.get("$defs", {}).items():
+            definitions[f"{tool}.{name}"] = _moved(definition, tool)
+    steps: dict[str, Any] = {"type": "array", "maxItems": stage.max_stages}
+    if stage.max_stages <= _PLACED_STEPS:
+        ids = [f"s{number}" for number in range(1, stage.max_stages + 1)]
+        steps["prefixItems"] = [
+            _any_step(stage, {"enum": [step]}, _after({"enum": ids[:place]}, place)) for place, step in enumerate(ids)
+        ]
+        steps["items"] = False
+    else:
+        step_id = {"type": "string", "pattern": f"^{_ID}$"}
+        steps["items"] = _any_step(stage, step_id, _after(step_id, stage.max_stages - 1))
+    return {
         "type": "object",
         "properties": {"steps": cast("JsonValue", steps)},
         "required": ["steps"],
         "additionalProperties": False,
+        "$defs": definitions,
     }
-    return {**schema, "$defs": definitions} if definitions else schema
 
 
-def _step_schema(tool: str, args_schema: _Schema, definitions: dict[str, Any]) -> dict[str, Any]:
-    args = {key: _moved(value, tool) for key, value in args_schema.items() if key != "$defs"}
-    for name, definition in args_schema.get("$defs", {}).items():
-        definitions[f"{tool}.{name}"] = _moved(definition, tool)
+#: Steps of a plan that are described one by one.
+_PLACED_STEPS = 8
+
+
+def _any_step(stage: PlanStage, step_id: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """A call of one of the tools."""
+    return {
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {
+                    "id": step_id,
+                    "tool": {"type": "string", "enum": [tool]},
+                    "args": {"$ref": f"#/$defs/{tool}"},
+                    "after": after,
+                },
+                "required": ["id", "tool", "args", "after"],
+                "additionalProperties": False,
+            }
+            for tool in stage.tools
+        ]
+    }
+
+
+def _after(step_id: dict[str, Any], count: int) -> dict[str, Any]:
+    """A list of at most so many steps."""
+    return {"type": "array", "maxItems": count, **({"items": step_id} if count else {})}
+
+
+def _args_schema(tool: str, schema: _Schema) -> dict[str, Any]:
+    args = {key: _moved(value, tool) for key, value in schema.items() if key != "$defs"}
     if "properties" in args:
         args["properties"] = {name: _or_mark(part) for name, part in args["properties"].items()}
-    return {
-        "type": "object",
-        "properties": {
-            # Narrower than what `parse_plan` takes: a small model has fewer ways to go wrong.
-            "id": {"type": "string", "pattern": _PLANNED_ID},
-            "tool": {"type": "string", "enum": [tool]},
-            "args": args,
-            "after": {"type": "array", "items": {"type": "string", "pattern": _PLANNED_ID}},
-        },
-        "required": ["id", "tool", "args", "after"],
-        "additionalProperties": False,
-    }
+    return args
 
 
 def _moved(schema: Any, tool: str) -> Any:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler.app import load_settings
+from services.common.settings import load_settings
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.settings import SchedulerSettings
 
@@ -21,7 +21,7 @@ def test_everything_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LLMSCHED_SCHEDULER_AGEING_SECONDS", "0")
     monkeypatch.setenv("LLMSCHED_REDIS_URL", "redis://other:1/2")
     monkeypatch.setenv("LLMSCHED_SHARD", "7")
-    settings = load_settings()
+    settings = load_settings(SchedulerSettings)
     assert settings.planners == ("a:1", "b:2")
     assert settings.default_policy == PolicySettings(name="ps-tcs", application_order=("x", "y"))
     assert (settings.redis_url, settings.shard) == ("redis://other:1/2", "7")
@@ -32,9 +32,9 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMSCHED_SCHEDULER_PLANNERS", "")
     monkeypatch.setenv("LLMSCHED_SCHEDULER_LEASE_SECONDS", "-1")
     with pytest.raises(SystemExit) as ended:
-        load_settings()
-    for name in ("listen", "planners", "lease_seconds"):
-        assert name in str(ended.value)
+        load_settings(SchedulerSettings)
+    for name in ("LISTEN", "PLANNERS", "LEASE_SECONDS"):
+        assert f"LLMSCHED_SCHEDULER_{name}" in str(ended.value)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_settings_that_do_not_fit_together_are_refused(
 ) -> None:
     monkeypatch.setenv(f"LLMSCHED_SCHEDULER_{name}", value)
     with pytest.raises(SystemExit, match=told):
-        load_settings()
+        load_settings(SchedulerSettings)
 
 
 @pytest.mark.parametrize(

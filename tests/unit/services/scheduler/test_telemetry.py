@@ -49,13 +49,14 @@ def test_spans_hang_together_from_the_attempt_to_the_job() -> None:
     assert first["parent"] == second["parent"] == task["place"]
     assert (task["parent"], stage["parent"], job["parent"]) == (stage["place"], job["place"], None)
     assert job["place"] == job_place("job", "")
+    assert [span["about"] for span in telemetry.spans] == ["1", "2", "0", "a", "chat"]
     assert len({span["place"].span_id for span in telemetry.spans}) == 5
     assert [(span["start"], span["end"]) for span in (first, second, stage)] == [
         (11.0, 12.0),
         (13.5, 15.0),
         (11.0, 15.0),
     ]
-    assert (first["error"], second["error"], job["error"]) == ("failed", "", "")
+    assert (first["error"], second["error"], job["error"]) == ("it broke for now", "", "")
     assert first["attributes"][names.FAILURE_REASON] == "FLAKY"
     assert second["attributes"][names.EXECUTOR] == "llm-0"
     assert second["attributes"][names.QUEUE_SECONDS] == pytest.approx(0.5)
@@ -111,6 +112,10 @@ def test_metrics_count_what_has_ended_and_measure_what_is() -> None:
     assert found[names.METRIC_ACTIVE_JOBS][0].value == 1
     assert found[names.METRIC_READY_STAGES][0].value == 1
     assert (found[names.METRIC_SLOTS][0].value, found[names.METRIC_SLOTS_USED][0].value) == (1, 1)
+    bench.feed(make.lost("llm-0"))
+    instruments.measure(bench.machine)
+    found = points(reader)
+    assert (found[names.METRIC_SLOTS][0].value, found[names.METRIC_SLOTS_USED][0].value) == (0, 0)
     provider.shutdown()
 
 

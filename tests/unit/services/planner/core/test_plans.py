@@ -101,8 +101,30 @@ def test_the_schema_lets_exactly_good_plans_through(answer: list[Any], fits: boo
     assert Draft202012Validator(schema).is_valid({"steps": answer}) is fits
 
 
-def test_a_schema_without_definitions_has_none() -> None:
-    assert "$defs" not in plan_schema(_plan_stage(), {})
+@pytest.mark.parametrize(
+    ("answer", "fits"),
+    [
+        ([search("s1", after=[]), search("s2", after=["s1"])], True),
+        ([search("s1", after=["s1"])], False),
+        ([search("s1", after=["s2"]), search("s2", after=[])], False),
+        ([search("s1", after=[]), search("s1", after=[])], False),
+    ],
+)
+def test_a_short_plan_cannot_wait_for_itself(answer: list[Any], fits: bool) -> None:
+    schema = plan_schema(_plan_stage(), CATALOGUE)
+    assert Draft202012Validator(schema).is_valid({"steps": answer}) is fits
+
+
+def test_a_long_plan_is_free_in_its_ids() -> None:
+    schema = plan_schema(_plan_stage().model_copy(update={"max_stages": 20}), CATALOGUE)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    assert validator.is_valid({"steps": [search("any_id", after=["other"])] * 20})
+    assert not validator.is_valid({"steps": [search("any_id", after=[])] * 21})
+    assert not validator.is_valid({"steps": [search("1", after=[])]})
+
+
+def test_an_unknown_tool_is_described_by_its_name() -> None:
     assert tools_text(["a.b"], {}) == '- a.b\n  arguments: {"type": "object"}'
 
 
