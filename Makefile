@@ -5,9 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ENGINE ?= sglang
 PYTEST  = $(BIN)/python -m pytest
+CORE    = tests/unit/services/scheduler/core tests/unit/services/planner/core tests/property tests/simulation
+NOT_CORE = $(addprefix --ignore=,$(CORE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine demo test test-fast test-full lint types gen gen-check up down clean
+.PHONY: help setup engine demo test test-fast test-full cover redis lint types gen gen-check up down clean
 
 help:          ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / — /'
@@ -33,17 +35,22 @@ demo: engine   ## three real applications on a real engine: progress, times, an 
 	$(BIN)/llmsched demo --engine $(ENGINE)
 
 test: ENGINE = sglang
-test: engine   ## what must hold: everything but the long checks
-	scripts/install-redis.sh
-	$(PYTEST) -m "not full"
+test: engine redis cover ## what must hold: everything but the long checks
+	$(PYTEST) -m "not full" $(NOT_CORE)
 
-test-fast: $(STAMP) ## seconds: no engine, no processes
-	$(PYTEST) -m "not full and not slow and not sglang" tests/unit tests/property tests/contract tests/simulation
+test-fast: $(STAMP) ## no engine, no processes
+	$(PYTEST) -m "not full and not slow and not sglang" tests/unit tests/property tests/simulation
 
 test-full: ENGINE = sglang
-test-full: engine ## the long checks too
-	scripts/install-redis.sh
-	$(PYTEST)
+test-full: engine redis cover ## the long checks too
+	$(PYTEST) $(NOT_CORE)
+
+cover: $(STAMP) ## the cores' tests: every branch of the cores must be taken
+	$(PYTEST) -m "not full" $(CORE) --cov=services/scheduler/core --cov=services/planner/core --cov-branch \
+	  --cov-report=term:skip-covered --cov-fail-under=100
+
+redis: ## a Redis 7 besides the embedded Valkey, where apt can install one
+	@scripts/install-redis.sh
 
 lint: $(STAMP) ## ruff, import contracts, buf
 	$(BIN)/ruff check .

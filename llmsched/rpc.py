@@ -24,6 +24,7 @@ from llmsched.errors import (
     from_rpc_error,
 )
 from llmsched.options import Options
+from llmsched.tracing import trace_context
 
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -144,7 +145,7 @@ class Service:
             response_deserializer=reply.FromString,
         )
         try:
-            answer: Any = await call(request, timeout=timeout)
+            answer: Any = await call(request, timeout=timeout, metadata=trace_context())
         except grpc.RpcError as error:
             raise from_rpc_error(error, server=self._role, address=address) from error
         message: _Reply = answer

@@ -125,7 +125,7 @@ class Telemetry:
 
         `name` is one of `names.SPAN_*`; `about` says which of them it is where people look at a tree.
         """
-        if self._tracer is None or not place.sampled:
+        if self._tracer is None or not place.sampled or (parent and not parent.sampled):
             return
         context = None
         if parent is not None:

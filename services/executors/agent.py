@@ -184,6 +184,8 @@ class Agent:
         )
 
     def _registered(self, stream: _Stream, registered: executor_pb2.Registered) -> None:
+        for ref in registered.stale:
+            self._attempts.abandon(ref)
         self._stream = stream
         for finished in self._attempts.unacknowledged:
             stream.send(executor_pb2.AttachRequest(finished=finished))

@@ -18,7 +18,7 @@ from llmsched.api.common.v1 import task_pb2
 from llmsched.api.executor.v1 import executor_pb2
 from services.common import names
 from services.common.logs import get_logger
-from services.common.telemetry import Place, Telemetry, derived_span_id
+from services.common.telemetry import Place, Telemetry
 from services.executors.work import AttemptError, Worker
 
 _log = get_logger(__name__)
@@ -147,7 +147,7 @@ class Attempts:
 
     def _place(self, assign: executor_pb2.Assign) -> Place | None:
         outer = Place.parse(assign.traceparent) if assign.traceparent else None
-        return Place(outer.trace_id, derived_span_id(*key_of(assign.attempt), "execute")) if outer else None
+        return outer.of(*key_of(assign.attempt), "execute") if outer else None
 
     def _trace(self, attempt: _Attempt, finished: executor_pb2.Finished) -> None:
         assign = attempt.assign
@@ -158,6 +158,7 @@ class Attempts:
         self._telemetry.span(
             names.SPAN_EXECUTE,
             place,
+            about=assign.payload.tool.tool or "llm",
             parent=Place.parse(assign.traceparent),
             start=attempt.started,
             end=finished.end_time.ToMicroseconds() / 1e6,
@@ -312,8 +313,6 @@ def _attributes(assign: executor_pb2.Assign, usage: task_pb2.TokenUsage) -> dict
         names.OPENINFERENCE_KIND: "LLM",
         names.PROMPT_TOKENS: usage.prompt_tokens,
         names.COMPLETION_TOKENS: usage.completion_tokens,
-        "llm.token_count.prompt": usage.prompt_tokens,
-        "llm.token_count.completion": usage.completion_tokens,
     }
 
 

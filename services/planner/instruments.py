@@ -67,7 +67,9 @@ class Instruments:
                 attributes[names.FAILURE_REASON] = unfolding.failure.reason
             error = unfolding.failure.message if unfolding.failure else ""
             parent = job_place(job.job_id, job.traceparent)
-            self._span(names.SPAN_UNFOLD, job, (item.stage_id, item.unfolding), parent, began, attributes, error)
+            # The same question may be asked again, by another leader: each answer is a span.
+            parts = (item.stage_id, item.unfolding, began)
+            self._span(names.SPAN_UNFOLD, job, parts, parent, began, attributes, error)
 
     def _span(
         self,
@@ -87,5 +89,12 @@ class Instruments:
             names.OPENINFERENCE_KIND: "CHAIN",
         }
         self._telemetry.span(
-            name, place, parent=parent, start=began, end=self.now(), attributes=common | attributes, error=error
+            name,
+            place,
+            about=str(attributes.get(names.STAGE_ID, "")),
+            parent=parent,
+            start=began,
+            end=self.now(),
+            attributes=common | attributes,
+            error=error,
         )

@@ -57,7 +57,7 @@ class Watcher:
                 async for message in messages:
                     yield message
         finally:
-            await cancel_and_wait(changes, deltas)
+            pass
 
     def stop(self) -> None:
         """The planner goes down: lets the reader turn to another one."""

@@ -198,7 +198,13 @@ class ExecutorPool:
         for ref in lost:
             del attachment.sent[ref], missed[ref]
             _log.warning(
-                "attempt lost", action="attempt_lost", executor=executor_id, job=ref.job_id, stage=ref.stage_id
+                "attempt lost",
+                action="attempt_lost",
+                executor=executor_id,
+                job=ref.job_id,
+                stage=ref.stage_id,
+                task=ref.task_index,
+                attempt=ref.attempt,
             )
             self._put(Arrival(event=AttemptLost(at=self._clock.now(), cause=f"heartbeat:{executor_id}", attempt=ref)))
         attachment.missed = missed

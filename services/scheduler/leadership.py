@@ -41,24 +41,27 @@ class Leadership:
 
     async def acquire(self) -> Leader:
         """Waits until this scheduler leads."""
-        waiting = False
+        told = ""
         while True:
             sent = self._clock.now()
-            try:
-                leader = await self._state.acquire_leadership(
-                    instance=self._instance, address=self._address, ttl=self._ttl
-                )
-                self.known_leader = leader or await self._state.leader()
-            except StateUnavailable as error:
-                _log.warning("the durable state does not answer", action="state_unavailable", error=str(error))
-                leader = self.known_leader = None
+            leader, obstacle = await self._try()
             if leader is not None:
                 self._expires = sent + self._ttl
                 return leader
-            if not waiting:
-                waiting = True
-                _log.info("standing by", action="standby", leader=self.known_leader and self.known_leader.address)
+            if obstacle != told:
+                _log.info("standing by", action="standby", why=obstacle)
+                told = obstacle
             await asyncio.sleep(self._renew)
+
+    async def _try(self) -> tuple[Leader | None, str]:
+        """One try to take the lead, and what stands in the way."""
+        try:
+            leader = await self._state.acquire_leadership(instance=self._instance, address=self._address, ttl=self._ttl)
+            self.known_leader = leader or await self._state.leader()
+        except StateUnavailable as error:
+            self.known_leader = None
+            return None, f"the durable state does not answer: {error}"
+        return leader, f"{self.known_leader.address} leads" if self.known_leader else "another scheduler leads"
 
     async def hold(self, leader: Leader) -> None:
         """Renews the lead until it is lost. Counted from when a renewal was *sent*, so it ends here no later than

@@ -21,9 +21,6 @@ from services.state.records import JobRecord
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
-#: What Phoenix draws each kind of stage as.
-_OPENINFERENCE = {"LLM": "LLM", "TOOL": "TOOL", "DYNAMIC": "CHAIN"}
-
 
 def place_in(record: JobRecord, *parts: object) -> Place:
     """Where the span of a part of the job is: () the job, (stage), (stage, task) or (stage, task, attempt)."""
@@ -162,7 +159,7 @@ def _stage_attributes(record: JobRecord, spec: StageSpec) -> dict[str, Attribute
         names.STAGE_ID: spec.stage_id,
         names.STAGE_NAME: spec.name,
         names.STAGE_KIND: spec.kind.value,
-        names.OPENINFERENCE_KIND: _OPENINFERENCE[spec.kind],
+        names.OPENINFERENCE_KIND: "CHAIN",
     }
     resource, _, name = spec.requirement.partition(":")
     if name:

@@ -65,24 +65,13 @@ class Term:
             holding=self._holding,
         )
         self.ledger = Ledger(self.machine)
-        outward = Outward(
-            pool=self.pool,
-            planner=planner,
-            store=store,
-            ledger=self.ledger,
-            payloads=PayloadCache(limit_bytes=settings.payload_cache_bytes),
-            clock=clock,
-            telemetry=telemetry,
-            put=lambda arrival: self.driver.put(arrival),
-            spawn=lambda work: self._background.create_task(work),
-        )
         self.driver = Driver(
             machine=self.machine,
             ledger=self.ledger,
             store=store,
             leader=leader,
             clock=clock,
-            actions=outward,
+            actions=self._actions(planner),
             journals=[self.decisions, *journals],
         )
         self.admission = Admission(store=store, driver=self.driver, ledger=self.ledger, clock=clock)
@@ -107,6 +96,19 @@ class Term:
         )
         self.driver.close(over)
         self.decisions.close(over)
+
+    def _actions(self, planner: PlannerClient) -> Outward:
+        return Outward(
+            pool=self.pool,
+            planner=planner,
+            store=self._store,
+            ledger=self.ledger,
+            payloads=PayloadCache(limit_bytes=self._settings.payload_cache_bytes),
+            clock=self.clock,
+            telemetry=self._telemetry,
+            put=lambda arrival: self.driver.put(arrival),
+            spawn=lambda work: self._background.create_task(work),
+        )
 
     def _holding(self, executor_id: str) -> tuple[AttemptRef, ...]:
         for executor in self.machine.executors():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from services.common.processes import ProcessSpec
 from services.up.cluster import LocalCluster
-from services.up.stack import KNOWN_ENGINES, Stack, StackError, StackOptions, build, free_port
+from services.up.stack import KNOWN_ENGINES, Stack, StackError, StackOptions, build, find_phoenix, free_port
 
 DEFAULT_DIRECTORY = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "llmsched"
 _console = Console(stderr=True)
@@ -192,12 +191,13 @@ def _show(stack: Stack, directory: Path, phoenix: str) -> None:
 
 def _phoenix(directory: Path) -> tuple[ProcessSpec, str, str]:
     """Phoenix as a process, its OTLP endpoint and its page."""
-    program = os.environ.get("LLMSCHED_PHOENIX") or shutil.which("phoenix")
-    if program is None:
+    installed = find_phoenix()
+    if installed is None:
         raise click.ClickException(
-            "--tracing needs Phoenix: `python -m venv phoenix && phoenix/bin/pip install arize-phoenix`, then put "
-            "phoenix/bin on PATH or name the program in LLMSCHED_PHOENIX; or use --otlp-endpoint"
+            "--tracing needs Phoenix: run scripts/install-phoenix.sh in a clone of the repository, or name the program "
+            "in LLMSCHED_PHOENIX; or send traces elsewhere with --otlp-endpoint"
         )
+    program = str(installed)
     web, grpc = free_port(), free_port()
     folder = directory / "phoenix"
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.executors.tool.sandbox import open_sandbox
+from services.up.stack import find_phoenix
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ def _engines() -> Iterator[Finding]:
 
 
 def _tools() -> Iterator[Finding]:
-    phoenix = os.environ.get("LLMSCHED_PHOENIX") or shutil.which("phoenix")
-    remedy = "a virtual environment with arize-phoenix; name its program in LLMSCHED_PHOENIX"
-    yield Finding("Phoenix (for up --tracing)", bool(phoenix), False, phoenix or "none", remedy)
+    phoenix = find_phoenix()
+    remedy = "run scripts/install-phoenix.sh in a clone of the repository, or name the program in LLMSCHED_PHOENIX"
+    yield Finding("Phoenix (for up --tracing)", phoenix is not None, False, str(phoenix or "none"), remedy)
 
 
 def _first_line(command: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -157,6 +158,8 @@ class _Builder:
             settings["MAX_RUNNING"] = str(self._options.slots)
         if engine == "sglang" and self._options.otlp_endpoint:
             settings["TRACE_ENDPOINT"] = self._options.otlp_endpoint.partition("://")[2] or self._options.otlp_endpoint
+            # Or Phoenix files the whole trace under "default", where SGLang's own spans go.
+            settings["OTEL_RESOURCE_ATTRIBUTES"] = "openinference.project.name=llmsched"
         return settings
 
     def _tool(self, name: str) -> None:
@@ -175,6 +178,13 @@ class _Builder:
 
     def _add(self, name: str, command: list[str], settings: Mapping[str, str]) -> None:
         self._processes.append(ProcessSpec(name=name, command=command, environment={**self._common, **settings}))
+
+
+def find_phoenix() -> Path | None:
+    """The program of Phoenix: named in LLMSCHED_PHOENIX, on PATH, or installed by scripts/install-phoenix.sh."""
+    named = os.environ.get("LLMSCHED_PHOENIX") or shutil.which("phoenix")
+    installed = Path(named) if named else _REPOSITORY / ".cache" / "phoenix" / "venv" / "bin" / "phoenix"
+    return installed if installed.exists() else None
 
 
 def free_port() -> int:

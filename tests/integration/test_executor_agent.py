@@ -53,6 +53,7 @@ class Running:
         return await self.worker.calls.get()
 
     async def aclose(self) -> None:
+        await self.worker.aclose()
         await cancel_and_wait(self._run)
 
 

@@ -137,6 +137,8 @@ async def test_a_model_whose_plans_stayed_bad_is_asked_again() -> None:
         await workshop.planner.register(PLAN)
         failed = await workshop.run("test")
         assert failed.failure.reason == "INVALID_PLAN"
+        # The second try was told what was wrong with the first.
+        assert "there is no tool 'test.unknown'; there are test.any" in workshop.prompts["plan~2"]
         again = await workshop.rerun(failed.name)
         assert again.state == _State.STATE_SUCCEEDED
         assert [stage for stage, _ in workshop.asked] == ["plan", "execute/s1", "execute/s2"]

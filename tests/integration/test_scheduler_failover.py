@@ -225,10 +225,12 @@ async def test_a_job_that_is_being_cancelled_is_still_cancelled_by_the_next_lead
 async def test_an_executor_that_says_who_it_is_only_after_the_lead_is_lost_is_sent_on() -> None:
     async with Cluster.start() as cluster:
         first, standby = cluster.leader, await cluster.add_scheduler()
+        known = await cluster.attach()
         async with grpc.aio.insecure_channel(first.address) as channel:
             call = executor_pb2_grpc.ExecutorGatewayServiceStub(channel).Attach()
             opened = asyncio.ensure_future(call.wait_for_connection())
             first.state.cut_off = True
+            await known.ended.wait()
             await standby.app.leads.wait()
             kind = executor_pb2.Register.KIND_TOOL
             register = executor_pb2.Register(executor_id="x", incarnation="1", kind=kind, slots=1, tools=["any"])

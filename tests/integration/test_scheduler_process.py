@@ -70,7 +70,7 @@ async def test_it_does_not_start_with_settings_that_are_wrong_and_names_them_all
 async def test_it_waits_for_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
     server = make_server(tmp_path / "data")
     process = await start(LLMSCHED_REDIS_URL=server.url)
-    await log_line(process, "state_unavailable")
+    assert "does not answer" in (await log_line(process, "standby"))["why"]
     with server:
         await log_line(process, "recovered")
         process.send_signal(signal.SIGINT)

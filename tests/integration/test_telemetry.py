@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -188,6 +188,8 @@ async def test_one_trace_holds_the_whole_job(tmp_path: Path) -> None:
 
 
 async def test_a_caller_s_trace_is_continued(tmp_path: Path) -> None:
+    """And one that its caller does not want written is not."""
+    unwanted = replace(CALLER, trace_id=CALLER.trace_id + 1, sampled=False)
     async with otlp_receiver() as receiver:
         async with (
             live_cluster(tmp_path, otlp_endpoint=receiver.endpoint) as cluster,
@@ -196,12 +198,16 @@ async def test_a_caller_s_trace_is_continued(tmp_path: Path) -> None:
         ):
             await client.register(all_shapes())
             stub = planner_pb2_grpc.PlannerServiceStub(channel)
-            request = planner_pb2.SubmitJobRequest(application="applications/all-shapes", input=to_struct(INPUT))
-            reply = await stub.SubmitJob(request, metadata=[("traceparent", CALLER.traceparent)], timeout=10)
-            job = await succeeded(client.handle(reply.job.name))
-        spans = receiver.trace(f"{CALLER.trace_id:032x}")
-        verify_trace(spans, job, caller=f"{CALLER.span_id:016x}")
-        assert len(spans) == len(receiver.spans)
+
+            async def submitted_from(caller: Place) -> Job:
+                request = planner_pb2.SubmitJobRequest(application="applications/all-shapes", input=to_struct(INPUT))
+                reply = await stub.SubmitJob(request, metadata=[("traceparent", caller.traceparent)], timeout=10)
+                return await succeeded(client.handle(reply.job.name))
+
+            await submitted_from(unwanted)
+            job = await submitted_from(CALLER)
+        assert {span.trace_id for span in receiver.spans} == {f"{CALLER.trace_id:032x}"}
+        verify_trace(receiver.spans, job, caller=f"{CALLER.span_id:016x}")
 
 
 async def test_a_trace_survives_its_scheduler(tmp_path: Path) -> None:
@@ -246,7 +252,9 @@ async def test_sglang_continues_the_trace(tmp_path: Path) -> None:
         pytest.skip("no SGLang here: run deploy/sglang-cpu/setup.sh")
     async with otlp_receiver() as receiver:
         async with (
-            live_cluster(tmp_path, engines=["sglang"], slots=4, otlp_endpoint=receiver.endpoint, wait=200) as cluster,
+            live_cluster(
+                tmp_path, engines=["sglang"], engine_arguments=(), slots=4, otlp_endpoint=receiver.endpoint, wait=200
+            ) as cluster,
             cluster.client() as client,
         ):
             job = await run_job(client)

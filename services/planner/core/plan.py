@@ -70,7 +70,7 @@ def plan_schema(stage: PlanStage, catalogue: Mapping[str, ToolInfo]) -> dict[str
     """
     definitions: dict[str, Any] = {}
     for tool in stage.tools:
-        schema = catalogue.get(tool, ToolInfo()).args_schema
+        schema: Mapping[str, Any] = catalogue.get(tool, ToolInfo()).args_schema
         definitions[tool] = _args_schema(tool, schema)
         for name, definition in schema.get("$defs", {}).items():
             definitions[f"{tool}.{name}"] = _moved(definition, tool)

@@ -136,7 +136,7 @@ async def test_a_deadline_of_the_callers_own_holds() -> None:
     async with serving(default_deadline=0.0) as (servicer, stub):
         await stub.GetJob(GET, timeout=30)
         assert servicer.remaining is not None
-        assert 20 < servicer.remaining <= 30
+        assert 20 < servicer.remaining < 31  # gRPC rounds up
 
 
 async def test_a_timeout_from_below_is_not_taken_for_the_calls_own() -> None:

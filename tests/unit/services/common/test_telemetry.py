@@ -147,8 +147,9 @@ async def test_an_unwanted_trace_is_not_written(monkeypatch: pytest.MonkeyPatch)
         for flags in ("00", "01"):
             outer = OUTER[:-2] + flags
             telemetry.span(flags, job_place("job", outer), parent=Place.parse(outer), start=1.0, end=2.0)
+            telemetry.span(f"below {flags}", Place(1, 2), parent=Place.parse(outer), start=1.0, end=2.0)
         await written(telemetry)
-    assert [span.name for span in receiver.spans] == ["01"]
+    assert [span.name for span in receiver.spans] == ["01", "below 01"]
 
 
 async def test_a_sampler_takes_whole_traces(monkeypatch: pytest.MonkeyPatch) -> None:

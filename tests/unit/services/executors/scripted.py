@@ -52,6 +52,7 @@ class ScriptedWorker:
     def __init__(self) -> None:
         self.calls: asyncio.Queue[Call] = asyncio.Queue()
         self.rids: list[str] = []  #: everything that was ever run
+        self._made: list[Call] = []
         self.started = asyncio.Event()  #: cleared by tests in which it takes a while to start
         self.started.set()
         self.now = Condition(healthy=True)
@@ -68,6 +69,7 @@ class ScriptedWorker:
     ) -> task_pb2.TaskResult:
         call = Call(rid, payload.llm.prompt, traceparent, on_text)
         self.rids.append(rid)
+        self._made.append(call)
         self.calls.put_nowait(call)
         return await call.outcome()
 
@@ -83,7 +85,9 @@ class ScriptedWorker:
         return [len(call.prompt) for call in calls]
 
     async def aclose(self) -> None:
-        pass
+        """Lets every abort end."""
+        for call in self._made:
+            call.freed.set()
 
 
 def ref(job: str = "job", *, attempt: int = 1) -> executor_pb2.AttemptRef:

@@ -60,8 +60,8 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
     yield bench
-    async with asyncio.timeout(5):
-        await bench.attempts.aclose()
+    await bench.worker.aclose()
+    await bench.attempts.aclose()
 
 
 class TestOutcomes:
