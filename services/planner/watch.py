@@ -57,7 +57,7 @@ class Watcher:
                 async for message in messages:
                     yield message
         finally:
-            pass
+            await cancel_and_wait(changes, deltas)
 
     def stop(self) -> None:
         """The planner goes down: lets the reader turn to another one."""
@@ -95,8 +95,9 @@ class Watcher:
             raise DomainError(grpc.StatusCode.UNAVAILABLE, Reason.SHUTTING_DOWN, message, retry_after=0.1)
 
     def _take_deltas(self) -> list[_Response]:
-        deltas, self._deltas = self._deltas, deque(maxlen=_MAX_DELTAS)
-        return [_Response(sequence=self._after, output_delta=delta) for delta in deltas]
+        deltas = [_Response(sequence=self._after, output_delta=delta) for delta in self._deltas]
+        self._deltas.clear()
+        return deltas
 
     async def _take_changes(self, changes: asyncio.Task[None]) -> list[JobEvent]:
         """The next changes; what is left over of them wakes us again at once."""

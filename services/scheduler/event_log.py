@@ -31,7 +31,10 @@ class EventLog:
     """Appends to a file; one for the life of the process."""
 
     def __init__(self, path: str) -> None:
-        self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        self._file = Path(path).open("a+", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        if self._file.tell() > 0:
+            # A predecessor that was killed may have left half a line; what follows must not be glued to it.
+            self._file.write("\n")
 
     def begin(self, epoch: int, policy: PolicySettings) -> None:
         """A fresh machine leads from here."""
@@ -62,14 +65,17 @@ class LoggedTerm:
 
 
 def read_log(path: str | Path) -> Iterator[LoggedTerm]:
-    """Yields the terms in the log. A last line that was cut off by a crash is left out."""
+    """Yields the terms in the log. A line that was cut off by a crash, always a term's last one, is left out."""
     header: dict[str, Any] | None = None
     records: list[Record] = []
     with Path(path).open(encoding="utf-8") as lines:
         for text in lines:
-            if not text.endswith("\n"):
-                break
-            line = json.loads(text)
+            if not text.endswith("\n") or not text.strip():
+                continue
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue  # cut off by a crash
             if "term" in line:
                 if header is not None:
                     yield _term(header, records)

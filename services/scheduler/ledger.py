@@ -259,6 +259,8 @@ class Ledger:
             match what:
                 case ():
                     updates.append(JobUpdate(state=account.status.state, failure=account.status.failure))
+                case (str(stage_id), *_) if stage_id.startswith("$"):
+                    pass  # an inner stage, such as the one that renders the job's output: stored, but not shown
                 case (str(stage_id),):
                     updates.append(StageUpdate(stage=replace(stages[stage_id], tasks=())))
                 case (str(stage_id), int(index)):

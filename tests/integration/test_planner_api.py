@@ -270,6 +270,14 @@ async def test_a_repeat_gives_the_present_state_of_the_first_job() -> None:
         assert refused.reason == "REQUEST_ID_REUSED"
 
 
+async def test_a_check_is_never_a_repeat() -> None:
+    async with RunningPlanner.start() as planner:
+        await planner.register(TWO_STEPS)
+        await planner.submit("two-steps", {"n": 1}, request_id="r")
+        refused = await refusal(planner.submit("two-steps", {"n": "x"}, request_id="r", validate_only=True))
+        assert refused.reason == "INVALID_INPUT"
+
+
 async def test_a_repeat_is_answered_although_it_would_be_refused_now() -> None:
     async with RunningPlanner.start() as planner:
         await planner.register(TWO_STEPS)

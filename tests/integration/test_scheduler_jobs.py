@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from pathlib import Path
 
 import grpc
 
@@ -12,6 +12,7 @@ from llmsched.api.executor.v1 import executor_pb2
 from llmsched.api.planner.v1 import planner_pb2
 from llmsched.api.scheduler.v1 import scheduler_pb2
 from services.scheduler.core.model import JobState, StageState, TaskState
+from services.scheduler.event_log import read_log, replay
 from tests.support.cluster import OUTPUT, Cluster, UnfoldedItem, UnfoldItem, llm_task, tool_tasks
 from tests.support.scheduling import llm, tool
 
@@ -113,6 +114,18 @@ async def test_a_failed_attempt_is_tried_again_with_the_same_payload() -> None:
         await executor.succeed(second.attempt)
         assert (await cluster.ended("job-1")).status.state is JobState.SUCCEEDED
         assert [line["outcome"] for line in await cluster.observations("attempt")] == ["failed", "succeeded"]
+
+
+async def test_a_payload_that_the_state_has_lost_fails_its_job_and_frees_the_slot() -> None:
+    async with Cluster.start(payload_cache_bytes=0) as cluster:
+        executor = await cluster.attach()
+        cluster.leader.state.forgotten = {"job-1"}
+        await cluster.submit("job-1", tool("work"))
+        job = await cluster.ended("job-1")
+        assert job.status.failure is not None
+        assert job.status.failure.reason == "PAYLOAD_LOST"
+        await cluster.submit("job-2", tool("work"))
+        assert (await executor.assigned()).attempt.job_id == "job-2"
 
 
 async def test_a_job_fails_when_a_stage_fails_for_good() -> None:
@@ -281,9 +294,7 @@ async def test_many_small_jobs_need_few_commits() -> None:
         assert len(numbers) < 400
 
 
-async def test_the_event_log_of_a_live_run_replays_to_the_same_decisions(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from services.scheduler.event_log import read_log, replay
-
+async def test_the_event_log_of_a_live_run_replays_to_the_same_decisions(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     async with Cluster.start(event_log=str(path), policy="fair") as cluster:
         executor = await cluster.attach(slots=2)
@@ -302,4 +313,3 @@ async def test_the_event_log_of_a_live_run_replays_to_the_same_decisions(tmp_pat
     divergence = replay(path)
     assert divergence is not None
     assert divergence.expected is not None
-    json.loads(text.splitlines()[0])

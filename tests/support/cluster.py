@@ -32,7 +32,7 @@ from services.scheduler.core.model import StageKind, StageSnapshot, StageSpec
 from services.scheduler.settings import SchedulerSettings
 from services.state.memory import MemoryState
 from services.state.port import State, StateUnavailable
-from services.state.records import Commit, JobRecord, Leader, StoredJob
+from services.state.records import Commit, JobRecord, Leader, StoredJob, TaskKey
 
 OUTPUT = "$output"
 UnfoldItem = planner_pb2.UnfoldStageRequest.Item
@@ -70,6 +70,7 @@ class GatedState:
         self.errors_before: list[Exception] = []  #: of the next commits, which are not applied
         self.errors_after: list[Exception] = []  #: of the next commits, which are applied
         self.cut_off = False
+        self.forgotten: set[str] = set()  #: jobs whose payloads it has lost
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -84,6 +85,9 @@ class GatedState:
         await self._inner.commit(leader, number, commit)
         if self.errors_after:
             raise self.errors_after.pop(0)
+
+    async def get_payload(self, job_id: str, task: TaskKey) -> bytes | None:
+        return None if job_id in self.forgotten else await self._inner.get_payload(job_id, task)
 
     async def renew_leadership(self, leader: Leader, *, ttl: float) -> bool:
         self._check()

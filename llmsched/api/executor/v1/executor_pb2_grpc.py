@@ -52,7 +52,8 @@ class ExecutorGatewayServiceServicer(object):
         to whichever scheduler leads, names the attempts it still runs and sends the results it could not hand over.
         Results are sent until `result_stored` names them: applied exactly once, however often they are sent.
         Errors: FAILED_PRECONDITION/NOT_LEADER (metadata `leader`: address to use, may be empty),
-        INVALID_ARGUMENT/INVALID_REGISTRATION, ALREADY_EXISTS/EXECUTOR_ID_IN_USE, ABORTED/LEADERSHIP_LOST.
+        INVALID_ARGUMENT/INVALID_REGISTRATION, ALREADY_EXISTS/EXECUTOR_ID_IN_USE, ABORTED/LEADERSHIP_LOST,
+        ABORTED/REPLACED (the same process has attached anew), ABORTED/LEASE_EXPIRED (attach again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

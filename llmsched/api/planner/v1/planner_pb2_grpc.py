@@ -27,7 +27,9 @@ if _version_not_supported:
 
 class PlannerServiceStub(object):
     """The front door: registers applications, takes jobs in, shows how far they are. Every error carries an
-    ErrorInfo with domain "planner.llmsched"; the RPC comments name its reasons as CODE/REASON.
+    ErrorInfo with domain "planner.llmsched"; the RPC comments name its reasons as CODE/REASON. Any call can also fail
+    with INVALID_ARGUMENT/INVALID_REQUEST (every violation in BadRequest), UNAVAILABLE/STATE_UNAVAILABLE while the durable
+    state does not answer, and UNAVAILABLE/SHUTTING_DOWN.
     """
 
     def __init__(self, channel):
@@ -100,7 +102,9 @@ class PlannerServiceStub(object):
 
 class PlannerServiceServicer(object):
     """The front door: registers applications, takes jobs in, shows how far they are. Every error carries an
-    ErrorInfo with domain "planner.llmsched"; the RPC comments name its reasons as CODE/REASON.
+    ErrorInfo with domain "planner.llmsched"; the RPC comments name its reasons as CODE/REASON. Any call can also fail
+    with INVALID_ARGUMENT/INVALID_REQUEST (every violation in BadRequest), UNAVAILABLE/STATE_UNAVAILABLE while the durable
+    state does not answer, and UNAVAILABLE/SHUTTING_DOWN.
     """
 
     def RegisterApplication(self, request, context):
@@ -282,7 +286,9 @@ def add_PlannerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class PlannerService(object):
     """The front door: registers applications, takes jobs in, shows how far they are. Every error carries an
-    ErrorInfo with domain "planner.llmsched"; the RPC comments name its reasons as CODE/REASON.
+    ErrorInfo with domain "planner.llmsched"; the RPC comments name its reasons as CODE/REASON. Any call can also fail
+    with INVALID_ARGUMENT/INVALID_REQUEST (every violation in BadRequest), UNAVAILABLE/STATE_UNAVAILABLE while the durable
+    state does not answer, and UNAVAILABLE/SHUTTING_DOWN.
     """
 
     @staticmethod

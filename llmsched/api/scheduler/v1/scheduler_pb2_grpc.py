@@ -27,7 +27,9 @@ if _version_not_supported:
 
 class SchedulerServiceStub(object):
     """Decides what runs next and where. Every error carries an ErrorInfo with domain "scheduler.llmsched". All RPCs but
-    health fail with FAILED_PRECONDITION/NOT_LEADER (metadata `leader`: address) on a scheduler that does not lead.
+    health fail with FAILED_PRECONDITION/NOT_LEADER (metadata `leader`: address) on a scheduler that does not lead, with
+    UNAVAILABLE/STATE_UNAVAILABLE while the durable state does not answer, and with INVALID_ARGUMENT/INVALID_REQUEST for
+    a malformed request.
     """
 
     def __init__(self, channel):
@@ -80,7 +82,9 @@ class SchedulerServiceStub(object):
 
 class SchedulerServiceServicer(object):
     """Decides what runs next and where. Every error carries an ErrorInfo with domain "scheduler.llmsched". All RPCs but
-    health fail with FAILED_PRECONDITION/NOT_LEADER (metadata `leader`: address) on a scheduler that does not lead.
+    health fail with FAILED_PRECONDITION/NOT_LEADER (metadata `leader`: address) on a scheduler that does not lead, with
+    UNAVAILABLE/STATE_UNAVAILABLE while the durable state does not answer, and with INVALID_ARGUMENT/INVALID_REQUEST for
+    a malformed request.
     """
 
     def AdmitJob(self, request, context):
@@ -109,6 +113,7 @@ class SchedulerServiceServicer(object):
 
     def ListQueue(self, request, context):
         """Lists ready stages in the order in which they would be dispatched now.
+        Errors: INVALID_ARGUMENT/INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,7 +202,9 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SchedulerService(object):
     """Decides what runs next and where. Every error carries an ErrorInfo with domain "scheduler.llmsched". All RPCs but
-    health fail with FAILED_PRECONDITION/NOT_LEADER (metadata `leader`: address) on a scheduler that does not lead.
+    health fail with FAILED_PRECONDITION/NOT_LEADER (metadata `leader`: address) on a scheduler that does not lead, with
+    UNAVAILABLE/STATE_UNAVAILABLE while the durable state does not answer, and with INVALID_ARGUMENT/INVALID_REQUEST for
+    a malformed request.
     """
 
     @staticmethod

@@ -45,8 +45,13 @@ class Scripted(planner_pb2_grpc.PlannerServiceServicer):
 
 
 @asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[tuple[Scripted, planner_pb2_grpc.PlannerServiceStub]]:
+async def serving(
+    *, watch: Any = None, **options: Any
+) -> AsyncIterator[tuple[Scripted, planner_pb2_grpc.PlannerServiceStub]]:
+    """`watch` is served instead of the script's."""
     servicer = Scripted()
+    if watch is not None:
+        servicer.WatchJob = watch  # type: ignore[method-assign]
     server = grpc.aio.server(interceptors=[ErrorInterceptor(domain="test.llmsched", **options)])
     planner_pb2_grpc.add_PlannerServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -176,8 +181,14 @@ async def test_a_stream_whose_client_goes_away_is_closed() -> None:
         finally:
             closed.set()
 
-    async with serving() as (servicer, stub):
-        servicer.stream = endless
+    # Somebody who still knows the stream keeps the garbage collector away from it.
+    known: list[Any] = []
+
+    def watch(request: planner_pb2.WatchJobRequest, context: _Context) -> Any:
+        known.append(endless())
+        return known[-1]
+
+    async with serving(watch=watch) as (_, stub):
         call = stub.WatchJob(WATCH)
         await call.read()
         call.cancel()

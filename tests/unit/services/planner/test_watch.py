@@ -122,6 +122,18 @@ async def test_a_watch_from_ahead_of_the_job_is_refused() -> None:
         assert (await reader.refused()).reason == "HISTORY_COMPACTED"
 
 
+async def test_a_store_that_has_lost_changes_is_not_the_readers_fault() -> None:
+    bench = await Bench.make()
+    async with bench.watch(progress=0.02) as reader:
+        await reader.next()
+        await reader.next()
+        # As after a restart of a store that does not write through: it is behind its reader.
+        job = bench.state._jobs["job"]
+        job.sequence -= 1
+        job.events.pop()
+        assert (await reader.refused()).reason == "HISTORY_COMPACTED"
+
+
 async def test_a_reader_that_cannot_keep_up_is_cut_off() -> None:
     bench = await Bench.make(max_events=3)
     async with bench.watch() as reader:
