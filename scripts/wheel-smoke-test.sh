@@ -2,17 +2,20 @@
 # Builds the wheel, installs it into a clean environment and imports every module of it from another directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+python=$PWD/.venv/bin/python
+lock=$PWD/requirements/lock.txt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-python=${PYTHON:-.venv/bin/python}
-# From a copy: building in place would leave folders behind.
-git ls-files -z | xargs -0 cp --parents -t "$work" 2>/dev/null || cp -r . "$work/source"
-(cd "$work" && "$OLDPWD/$python" -m pip wheel --quiet --disable-pip-version-check --no-deps -w "$work/dist" .)
+# From a copy of what is tracked: building in place would leave folders behind, and pick up what is not part of it.
+mkdir "$work/source"
+git ls-files -z | xargs -0 cp --parents -t "$work/source"
+"$python" -m pip wheel --quiet --disable-pip-version-check --no-deps -w "$work/dist" "$work/source"
+wheel=$(ls "$work"/dist/llmsched-*.whl)
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c requirements/lock.txt "$work"/dist/*.whl"[all]"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$lock" "${wheel}[all]"
 cd /
-"$work/venv/bin/python" -W error::SyntaxWarning - <<'PY'
+"$work/venv/bin/python" - <<'PY'
 import importlib, pkgutil
 count = 0
 for root in ("llmsched", "services", "simulator"):
@@ -24,5 +27,8 @@ for root in ("llmsched", "services", "simulator"):
 print(f"imported {count} modules from the wheel")
 PY
 "$work/venv/bin/llmsched" --help >/dev/null
-"$work/venv/bin/llmsched" apps validate "$("$work/venv/bin/python" -c 'import llmsched.applications as a; print(a.__path__[0])')"/sorting/application.yaml
+applications=$("$work/venv/bin/python" -c 'import llmsched.applications as a; print(a.__path__[0])')
+for file in "$applications"/*/application.yaml; do
+  "$work/venv/bin/llmsched" apps validate "$file"
+done
 echo "the wheel works"
