@@ -13,7 +13,7 @@ git ls-files -z | xargs -0 cp --parents -t "$work/source"
 "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps -w "$work/dist" "$work/source"
 wheel=$(ls "$work"/dist/llmsched-*.whl)
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$lock" "${wheel}[all]"
+"$work/venv/bin/python" -m pip install -qq --disable-pip-version-check -c "$lock" "${wheel}[all]"
 cd /
 "$work/venv/bin/python" - <<'PY'
 import importlib, pkgutil

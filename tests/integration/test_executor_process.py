@@ -182,7 +182,8 @@ class TestLaunchedEngine:
         port = free_port()
         # By a shell, so that the engine has a process above it, as real ones have.
         engine = f"{sys.executable} -m services.executors.engine_sim.cli --port {port} --time-scale 0.01"
-        launch = shlex.join(["sh", "-c", f"{engine} & echo $! > {tmp_path}/pid; wait"])
+        wait = f"while [ -e {tmp_path}/hold ]; do sleep 0.01; done"
+        launch = shlex.join(["sh", "-c", f"{wait}; {engine} & echo $! > {tmp_path}/pid; wait"])
         async with AsyncExitStack() as stack:
             executor = await start(
                 "llm",
@@ -216,10 +217,12 @@ class TestLaunchedEngine:
     ) -> None:
         executor, session, engine = launched
         await session.heartbeat(healthy=True)
-        [shell] = [each for each in psutil.Process(executor.process.pid).children() if each.children()]
-        os.kill(shell.pid, signal.SIGKILL)
+        hold = tmp_path / "hold"
+        hold.touch()
+        os.kill(psutil.Process(engine).ppid(), signal.SIGKILL)
 
         await session.heartbeat(healthy=False)
+        hold.unlink()
         await session.heartbeat(healthy=True)
 
         assert not is_alive(engine)
