@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.up.stack import free_port
+from tests.support.processes import Offspring, watch_offspring
 
 ROOT = Path(__file__).parents[1]
 SGLANG_LAUNCH = ROOT / "deploy" / "sglang-cpu" / "launch.sh"
@@ -23,6 +24,11 @@ def _no_product_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("LLMSCHED_", "OTEL_")) and not name.startswith("LLMSCHED_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def offspring() -> Offspring:
+    return watch_offspring()
 
 
 @pytest.fixture(scope="session")

@@ -122,9 +122,11 @@ async def test_a_broken_engine_costs_one_attempt_and_not_one_for_each_waiting_ta
 ) -> None:
     executor = start("tool-0")
     await executor.agent.attached.wait()
-    for number in range(5):
-        await cluster.submit(f"job-{number}", tool("work"))
+    await cluster.submit("job-0", tool("work"))
     call = await executor.call()
+    for number in range(1, 5):
+        await cluster.submit(f"job-{number}", tool("work"))
+        await cluster.until(f"job-{number}", lambda job: bool(job.stages["work"].tasks))
     executor.worker.now = Condition(healthy=False)
     call.end.set_exception(AttemptError("ENGINE_UNAVAILABLE", "gone", retryable=True, suspect=True))
     await cluster.until("job-0", lambda job: any(task.retry_at for task in job.stages["work"].tasks))

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from llmsched.api.executor.v1 import executor_pb2
@@ -16,6 +15,7 @@ from services.common.telemetry import Telemetry
 from services.executors.attempts import Attempts
 from services.executors.tool.pool import ProcessPool
 from services.executors.tool_worker import ToolWorker
+from tests.support.processes import Offspring
 from tests.unit.services.executors.scripted import ref
 from tests.unit.services.executors.tool import sample_tools
 from tests.unit.services.executors.tool.waiting import until_gone, until_written
@@ -52,13 +52,13 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(offspring: Offspring) -> AsyncIterator[Bench]:
     bench = Bench()
     await bench.worker.start()
     yield bench
     await bench.attempts.aclose()
     await bench.worker.aclose()
-    assert not psutil.Process().children(recursive=True), "the pool left processes behind"
+    assert not offspring(), "the pool left processes behind"
 
 
 async def test_a_value(bench: Bench) -> None:

@@ -30,9 +30,11 @@ pytestmark = [pytest.mark.slow]
 #: Jobs arrive at these seconds and queue for two engines with one slot each. Lengths in tokens (15.5 ms each) of the
 #: stages `first` and `second`, searched for so that arrivals and completions lie at least 120 ms apart by each policy.
 ARRIVALS = [0.0, 0.3, 0.6, 0.9, 1.2, 1.5]
-LENGTHS = [(48, 38), (94, 44), (90, 32), (81, 28), (76, 35), (75, 59)]
+LENGTHS = [(86, 53), (94, 16), (39, 10), (36, 45), (63, 14), (60, 27)]
 #: What must lie between two events from outside for their order not to be a matter of luck.
 APART = 0.05
+#: A busy machine may push events together: so often is the run repeated.
+RUNS = 3
 
 
 class Recorded:
@@ -40,23 +42,31 @@ class Recorded:
 
     def __init__(self, term: LoggedTerm) -> None:
         self._unfolded: dict[tuple[str, str, int], StageUnfolded] = {}
+        self._latencies: dict[tuple[str, str, int], float] = {}
         self._services: dict[AttemptRef, Service] = {}
         started: dict[AttemptRef, float] = {}
+        asked: dict[tuple[str, str, int], float] = {}
         for record in term.records:
             for event in record.events:
                 if isinstance(event, StageUnfolded):
-                    self._unfolded[event.job_id, event.stage_id, event.unfolding] = event
+                    key = event.job_id, event.stage_id, event.unfolding
+                    self._unfolded[key] = event
+                    self._latencies[key] = event.at - asked[key]
                 elif isinstance(event, AttemptSucceeded):
                     seconds = event.at - started[event.attempt]
                     self._services[event.attempt] = Service(seconds, event.measurement)
             for effect in record.effects:
                 if isinstance(effect, Dispatch):
                     started[effect.attempt] = record.events[-1].at
+                elif isinstance(effect, Unfold):
+                    asked[effect.job_id, effect.stage_id, effect.unfolding] = record.events[-1].at
 
     def unfold(self, request: Unfold, at: float) -> StageUnfolded | UnfoldFailed:
-        live = self._unfolded[request.job_id, request.stage_id, request.unfolding]
+        key = request.job_id, request.stage_id, request.unfolding
+        live = self._unfolded[key]
+        # What a planner takes is part of the world, like service times: meanwhile a free slot goes to who is ready.
         return StageUnfolded(
-            at=at,
+            at=at + self._latencies[key],
             cause=request.cause,
             job_id=live.job_id,
             stage_id=live.stage_id,
@@ -87,12 +97,12 @@ def from_outside(term: LoggedTerm) -> list[Event]:
     return [event for record in term.records for event in record.events if isinstance(event, kinds)]
 
 
-@pytest.mark.parametrize("policy", ["fcfs", "request-fcfs", "fair"])
-async def test_live_and_simulated_drivers_dispatch_in_the_same_order(policy: str, tmp_path: Path) -> None:
-    log = tmp_path / "events.jsonl"
+async def run_live(policy: str, directory: Path) -> Path:
+    """Runs the workload on real processes. Returns the event log."""
+    log = directory / "events.jsonl"
     async with (
         live_cluster(
-            tmp_path / "cluster",
+            directory / "cluster",
             engines=("sim", "sim"),
             engine_arguments=("--slots", "1"),
             slots=1,
@@ -108,16 +118,29 @@ async def test_live_and_simulated_drivers_dispatch_in_the_same_order(policy: str
             handles.append(await client.submit("two-steps", {"first": first, "second": second}))
         for handle in handles:
             await handle.result(timeout=60)
+    return log
 
-    (term,) = read_log(log)
+
+def smallest_gap(term: LoggedTerm) -> float:
     times = sorted(event.at for event in from_outside(term))
-    gap = min(later - earlier for earlier, later in itertools.pairwise(times))
-    if gap < APART:
-        pytest.skip(f"two events came {gap:.3f} s apart, so their order is a matter of luck on this busy machine")
+    return min(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "request-fcfs", "fair"])
+async def test_live_and_simulated_drivers_dispatch_in_the_same_order(policy: str, tmp_path: Path) -> None:
+    for number in range(RUNS):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        log = await run_live(policy, directory)
+        (term,) = read_log(log)
+        if smallest_gap(term) >= APART:
+            break
+    else:
+        pytest.skip(f"in {RUNS} runs events came less than {APART} s apart: the machine is too busy for this test")
 
     world = Recorded(term)
     simulation = Simulation(SchedulerMachine(term.policy), world, world)
-    arrivals = (ExecutorAttached, JobAdmitted)
+    arrivals = ExecutorAttached | JobAdmitted
     simulation.schedule(event for record in term.records for event in record.events if isinstance(event, arrivals))
     simulated = dispatches(entry.effect for entry in simulation.run())
     live = dispatches(effect for record in term.records for effect in record.effects)

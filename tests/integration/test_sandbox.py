@@ -17,6 +17,7 @@ from services.executors.tool.sandbox import (
     SandboxUnavailableError,
     open_sandbox,
 )
+from tests.support.processes import Offspring
 from tests.unit.services.executors.tool.waiting import is_alive
 
 FORK_BOMB = """
@@ -131,11 +132,11 @@ def test_a_program_has_no_rights_to_use(sandbox: Sandbox) -> None:
     assert result.stdout == "0 1\n"
 
 
-def test_a_fork_bomb_is_limited_and_wholly_removed(sandbox: Sandbox) -> None:
+def test_a_fork_bomb_is_limited_and_wholly_removed(sandbox: Sandbox, offspring: Offspring) -> None:
     needs(sandbox, "forks")
     result = run(sandbox, FORK_BOMB, processes=20, seconds=5)
     assert int(result.stdout) <= 20
-    assert not [p for p in psutil.Process().children(recursive=True) if is_alive(p.pid)]
+    assert not [p for p in offspring() if is_alive(p.pid)]
 
 
 def test_a_memory_hog_gets_a_memory_error(sandbox: Sandbox) -> None:

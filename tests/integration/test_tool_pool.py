@@ -23,6 +23,7 @@ from services.executors.tool.runner import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tests.support.processes import Offspring
 from tests.unit.services.executors.tool import sample_tools
 from tests.unit.services.executors.tool.waiting import until, until_gone, until_written
 
@@ -30,10 +31,10 @@ ENVIRON = {"SAMPLE_KEY": "hunter2", "OTHER_KEY": "x", "REDIS_PASSWORD": "y", "PA
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[ProcessPool]:
+async def pool(offspring: Offspring) -> AsyncIterator[ProcessPool]:
     async with ProcessPool(sample_tools.registry(), workers=1, environ=ENVIRON) as pool:
         yield pool
-    assert not psutil.Process().children(recursive=True), "the pool left processes behind"
+    assert not offspring(), "the pool left processes behind"
 
 
 async def run(pool: ProcessPool, tool: str, timeout: float | None = None, **args: Any) -> ToolResult:
@@ -110,11 +111,13 @@ async def test_a_worker_that_dies_idle_is_replaced(pool: ProcessPool) -> None:
     assert (await run(pool, "pid")).value != pid
 
 
-async def test_the_pool_survives_the_loss_of_the_template_process(pool: ProcessPool, tmp_path: Path) -> None:
+async def test_the_pool_survives_the_loss_of_the_template_process(
+    pool: ProcessPool, tmp_path: Path, offspring: Offspring
+) -> None:
     started = tmp_path / "started"
     call = asyncio.create_task(failure(pool, "wait", started=str(started), go_on=str(tmp_path / "never")))
     worker = int(await until_written(started))
-    (template,) = psutil.Process().children()
+    (template,) = offspring(recursive=False)
     template.kill()
     assert isinstance(await call, ToolCrashedError)
     await until_gone(worker)
@@ -142,7 +145,7 @@ async def test_a_closed_pool_can_be_started_again() -> None:
             assert (await run(pool, "add", a=1)).value == 2
 
 
-async def test_a_hundred_cancelled_calls_leak_nothing(tmp_path: Path) -> None:
+async def test_a_hundred_cancelled_calls_leak_nothing(tmp_path: Path, offspring: Offspring) -> None:
     async with ProcessPool(sample_tools.registry(), workers=2) as pool:
         for number in range(100):
             args = {"started": str(tmp_path / "s"), "go_on": str(tmp_path / "never")}
@@ -152,20 +155,20 @@ async def test_a_hundred_cancelled_calls_leak_nothing(tmp_path: Path) -> None:
             await asyncio.wait([call])
         assert (await run(pool, "add", a=1)).value == 2
         # the template and two workers
-        await until(lambda: len(psutil.Process().children(recursive=True)) == 3)
+        await until(lambda: len(offspring()) == 3)
         descriptors = psutil.Process().num_fds()
         for _ in range(20):
             await failure(pool, "crash", how="exit")
         assert abs(psutil.Process().num_fds() - descriptors) <= 2
 
 
-async def test_a_tool_that_cannot_be_imported_again_is_refused_at_start() -> None:
+async def test_a_tool_that_cannot_be_imported_again_is_refused_at_start(offspring: Offspring) -> None:
     @tool(name="sample.local", description="lives in a function")
     def local() -> None: ...
 
     with pytest.raises(ToolUnavailableError, match="cannot be imported"):
         await ProcessPool(ToolRegistry([local]), workers=1).start()
-    assert not psutil.Process().children(recursive=True)
+    assert not offspring()
 
 
 async def test_workers_die_with_an_executor_that_is_killed(tmp_path: Path) -> None:

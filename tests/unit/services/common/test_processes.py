@@ -15,6 +15,7 @@ import pytest
 
 from services.common import processes as module
 from services.common.processes import ProcessSpec, Supervised, Supervisor
+from tests.support.processes import Offspring
 from tests.unit.services.executors.tool.waiting import is_alive, until, until_gone, until_written
 
 #: Starts a grandchild that ignores SIGTERM, tells both pids, and waits; ends on SIGTERM itself.
@@ -57,13 +58,13 @@ async def family_pids(path: Path) -> tuple[int, int]:
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Keeper]:
+async def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offspring: Offspring) -> AsyncIterator[Keeper]:
     monkeypatch.setattr(module, "_FIRST_BACKOFF", 0.01)
     keeper = Keeper(tmp_path)
     yield keeper
     for child in keeper.children:
         await child.stop()
-    assert not psutil.Process().children(recursive=True), "something was left behind"
+    assert not offspring(), "something was left behind"
 
 
 class TestOneChild:
