@@ -80,7 +80,6 @@ def plan_schema(stage: PlanStage, catalogue: Mapping[str, ToolInfo]) -> dict[str
         steps["prefixItems"] = [
             _any_step(stage, {"enum": [step]}, _after({"enum": ids[:place]}, place)) for place, step in enumerate(ids)
         ]
-        steps["items"] = False
     else:
         step_id = {"type": "string", "pattern": f"^{_ID}$"}
         steps["items"] = _any_step(stage, step_id, _after(step_id, stage.max_stages - 1))
