@@ -9,25 +9,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from services.scheduler.core import SchedulerMachine
 from services.scheduler.core.effects import CancelAttempt, Dispatch, Effect, Unfold
-from services.scheduler.core.events import (
-    AttemptCancelled,
-    AttemptFailed,
-    AttemptSucceeded,
-    Event,
-    StageUnfolded,
-    TimerFired,
-    UnfoldFailed,
-)
-from services.scheduler.core.model import AttemptRef, Failure, Measurement
+from services.scheduler.core.events import AttemptCancelled, Event, StageUnfolded, TimerFired, UnfoldFailed
 from services.scheduler.core.replay import Record
-
-INSTANT = 1e-9  #: seconds
+from simulator.attempts import INSTANT, Attempts
 
 
 class Planner(Protocol):
@@ -38,43 +28,42 @@ class Planner(Protocol):
         ...
 
 
-class Service(NamedTuple):
-    """How an attempt goes."""
-
-    seconds: float  #: from its dispatch to its end
-    outcome: Measurement | Failure
-
-
-class ServiceTime(Protocol):
-    """Says how attempts go."""
-
-    def serve(self, dispatch: Dispatch, at: float) -> Service: ...
-
-
 class TraceEntry(NamedTuple):
     at: float  #: seconds
     effect: Effect
 
 
 class Simulation:
-    """One run of a machine against a planner and a service time. Equal inputs give equal traces."""
+    """One run of a machine against a planner and whatever runs its attempts. Equal inputs give equal runs."""
 
     def __init__(
-        self, machine: SchedulerMachine, planner: Planner, service: ServiceTime, *, record: bool = False
+        self,
+        machine: SchedulerMachine,
+        planner: Planner,
+        attempts: Attempts,
+        *,
+        arrivals: Iterable[Event] = (),
+        observe: Callable[[float, Effect], None] | None = None,
+        record: bool = False,
     ) -> None:
-        """Args: `record` keeps what `replay.first_divergence` takes, in `records`; it costs memory."""
+        """Args: `arrivals`: events in the order of their times, taken one at a time as the run gets there, so that a
+        workload need not fit into memory; `observe` is told every effect and its time (None: they are kept in
+        `trace`); `record` keeps what `replay.first_divergence` takes, in `records`. Both keep all of the run.
+        """
         self.machine = machine
-        self.trace: list[TraceEntry] = []  #: every effect, in order
+        self.trace: list[TraceEntry] = []  #: every effect, in order, unless an observer takes them
         self.records: list[Record] = []
+        self._observe = observe or self._keep
         self._record = record
         self._planner = planner
-        self._service = service
-        self._running: set[AttemptRef] = set()
+        self._attempts = attempts
+        self._arrivals: Iterator[Event] = iter(arrivals)
+        self._arrival = next(self._arrivals, None)
         self._future: list[tuple[float, int, Event]] = []
         self._serial = 0
 
     def schedule(self, events: Iterable[Event]) -> None:
-        """Lets events happen at their own times: arrivals, executors that come and go, cancellations."""
+        """Lets events happen at their own times: executors that come and go, cancellations, a handful of jobs."""
         for event in events:
             self._serial += 1
             heapq.heappush(self._future, (event.at, self._serial, event))
@@ -89,19 +78,22 @@ class Simulation:
         return self.trace
 
     def _next(self) -> float:
+        found = self._attempts.next_end()
+        if self._arrival is not None:
+            found = min(found, self._arrival.at)
+        if self._future:
+            found = min(found, self._future[0][0])
         wake = self.machine.next_wake
-        return min(self._future[0][0] if self._future else math.inf, math.inf if wake is None else wake)
+        return found if wake is None else min(found, wake)
 
     def _due(self, now: float) -> tuple[Event, ...]:
-        """Takes out the events of this instant, without those of attempts that were cancelled meanwhile."""
-        due = []
+        """Takes out the events of this instant."""
+        due: list[Event] = list(self._attempts.ended(now))
+        while self._arrival is not None and self._arrival.at <= now + INSTANT:
+            due.append(_at(self._arrival, now))
+            self._arrival = next(self._arrivals, None)
         while self._future and self._future[0][0] <= now + INSTANT:
-            event = heapq.heappop(self._future)[2]
-            if isinstance(event, AttemptSucceeded | AttemptFailed):
-                if event.attempt not in self._running:
-                    continue
-                self._running.discard(event.attempt)
-            due.append(replace(event, at=now))
+            due.append(_at(heapq.heappop(self._future)[2], now))
         return tuple(due)
 
     def _handle(self, now: float, events: tuple[Event, ...], *, dispatch: bool) -> None:
@@ -109,20 +101,18 @@ class Simulation:
         if self._record:
             self.records.append(Record(events=events, effects=tuple(effects), dispatch=dispatch))
         for effect in effects:
-            self.trace.append(TraceEntry(now, effect))
+            self._observe(now, effect)
             if isinstance(effect, Unfold):
                 self.schedule([self._planner.unfold(effect, now)])
             elif isinstance(effect, Dispatch):
-                self.schedule([self._start(effect, now)])
+                self._attempts.start(effect, now)
             elif isinstance(effect, CancelAttempt):
-                self._running.discard(effect.attempt)
+                self._attempts.stop(effect.attempt, now)
                 self.schedule([AttemptCancelled(at=now, cause=effect.cause, attempt=effect.attempt)])
 
-    def _start(self, dispatch: Dispatch, now: float) -> Event:
-        """Starts the attempt. Returns its end."""
-        attempt, cause = dispatch.attempt, f"dispatch {dispatch.number}"
-        self._running.add(attempt)
-        seconds, outcome = self._service.serve(dispatch, now)
-        if isinstance(outcome, Failure):
-            return AttemptFailed(at=now + seconds, cause=cause, attempt=attempt, failure=outcome)
-        return AttemptSucceeded(at=now + seconds, cause=cause, attempt=attempt, measurement=outcome)
+    def _keep(self, now: float, effect: Effect) -> None:
+        self.trace.append(TraceEntry(now, effect))
+
+
+def _at(event: Event, now: float) -> Event:
+    return event if event.at == now else replace(event, at=now)

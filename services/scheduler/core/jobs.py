@@ -197,6 +197,7 @@ class Job:
         )
         self.queued: dict[Stage, None] = {}
         self.stages: dict[str, Stage] = {}
+        self.view.stages = self.stages
         self.unfinished = 0
         stages = [self.add(stage) for stage in snapshot.stages]
         for stage in stages:
@@ -227,6 +228,8 @@ class Job:
         seconds = task.measurement.total_seconds - task.measurement.queue_seconds
         if stage.spec.kind is StageKind.LLM:
             self.view.attained_llm_seconds += seconds
+            self.view.done_prompt_tokens += task.measurement.prompt_tokens
+            self.view.done_output_tokens += task.measurement.output_tokens
         else:
             self.view.attained_tool_seconds += seconds
 

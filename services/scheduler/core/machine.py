@@ -17,7 +17,7 @@ from services.scheduler.core.jobs import Job
 from services.scheduler.core.lifecycle import Lifecycle
 from services.scheduler.core.model import AttemptRef, JobSnapshot, PolicySettings, StageSnapshot, TaskSnapshot
 from services.scheduler.core.policies import UnknownPolicy, make_policy
-from services.scheduler.core.policies.base import Policy
+from services.scheduler.core.policies.base import JobView, Policy
 from services.scheduler.core.queue import Choice, ReadyQueue
 from services.scheduler.core.views import Counts, ExecutorView, QueueEntry
 
@@ -102,6 +102,10 @@ class SchedulerMachine:
             KeyError: no such job.
         """
         return self._job(job_id).snapshot()
+
+    def view(self, job_id: str) -> JobView:
+        """What policies see of the job: the machine's own, so do not keep it. Raises KeyError as `snapshot` does."""
+        return self._job(job_id).view
 
     def stage_snapshot(self, job_id: str, stage_id: str) -> StageSnapshot:
         """One stage of `snapshot`, without the cost of the others. Raises KeyError as `snapshot` does."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies.base import Policy
+from services.scheduler.core.policies.base import Knowledge, Policy
 from services.scheduler.core.policies.fair import Fair
 from services.scheduler.core.policies.fcfs import Fcfs
 from services.scheduler.core.policies.ps_tcs import PsTcs
@@ -15,9 +15,12 @@ from services.scheduler.core.policies.request_fcfs import RequestFcfs
 __all__ = ["POLICIES", "UnknownPolicy", "make_policy"]
 
 #: How to make each policy of its settings.
-POLICIES: Mapping[str, Callable[[PolicySettings], Policy]] = {
+POLICIES: Mapping[str, Callable[[PolicySettings, Knowledge], Policy]] = {
     policy.name: policy for policy in (Fcfs, RequestFcfs, Fair, PsTcs)
 }
+
+#: What a policy knows that is told of nothing but its jobs.
+NOTHING = Knowledge()
 
 #: Settings that only some policies take, and which.
 _PARAMETERS = {"application_order": ("ps-tcs",)}
@@ -27,11 +30,12 @@ class UnknownPolicy(ValueError):
     """The settings name no policy, or give one a parameter that it cannot have."""
 
 
-def make_policy(settings: PolicySettings) -> Policy:
+def make_policy(settings: PolicySettings, knowledge: Knowledge = NOTHING) -> Policy:
     """Makes the policy that the settings describe.
 
     Raises:
-        UnknownPolicy: no such policy, a parameter that it does not take, or a value that makes no sense.
+        UnknownPolicy: no such policy, a parameter that it does not take, a value that makes no sense, or knowledge
+            that the policy needs is not there.
     """
     if settings.name not in POLICIES:
         raise UnknownPolicy(f"no policy {settings.name!r}; there are: {', '.join(sorted(POLICIES))}")
@@ -43,4 +47,4 @@ def make_policy(settings: PolicySettings) -> Policy:
     ageing = settings.ageing_seconds
     if ageing is not None and not (math.isfinite(ageing) and ageing >= 0):
         raise UnknownPolicy(f"ageing_seconds must be a number of seconds from 0 up, not {ageing}")
-    return POLICIES[settings.name](settings)
+    return POLICIES[settings.name](settings, knowledge)

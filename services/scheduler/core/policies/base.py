@@ -6,12 +6,13 @@ The machine keeps the order. A policy says which of a job's moments change the k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from services.scheduler.core.model import StageKind
+from services.profiler.core.statistics import Statistics
+from services.scheduler.core.model import Measurement, StageKind, StageSpec, StageState, TaskSpec, TaskState
 
 Key = tuple[object, ...]  #: comparable with every other key of the same policy
 
@@ -26,6 +27,32 @@ class Moment(StrEnum):
     TOKENS_COUNTED = "TOKENS_COUNTED"
 
 
+class TaskFacts(Protocol):
+    """What a policy may know of a task of a stage that has become ready."""
+
+    @property
+    def spec(self) -> TaskSpec: ...
+    @property
+    def state(self) -> TaskState: ...
+    @property
+    def started_at(self) -> float | None: ...
+    @property
+    def measurement(self) -> Measurement | None: ...
+
+
+class StageFacts(Protocol):
+    """What a policy may know of a stage that its job has shown, whatever its state."""
+
+    @property
+    def spec(self) -> StageSpec: ...
+    @property
+    def state(self) -> StageState: ...
+    @property
+    def tasks(self) -> Sequence[TaskFacts]:
+        """Empty before the stage has become ready."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class JobView:
     """What a policy may know of a job. Kept up to date by the machine; policies only read it."""
@@ -38,6 +65,9 @@ class JobView:
     running_tasks: int = 0
     attained_llm_seconds: float = 0.0  #: service received by tasks that ended
     attained_tool_seconds: float = 0.0
+    done_prompt_tokens: int = 0  #: of LLM tasks that ended
+    done_output_tokens: int = 0
+    stages: Mapping[str, StageFacts] = field(default_factory=dict)  #: by id: those that the job has shown so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +93,27 @@ class Policy(Protocol):
     def key(self, job: JobView, stage: StageView) -> Key:
         """Smallest goes first. Must end in (job.order, stage.position), so that no two stages tie."""
         ...
+
+
+@runtime_checkable
+class DrawingPolicy(Policy, Protocol):
+    """A policy that does not always take the head of its order."""
+
+    def draw(self, decision: int, waiting: int) -> int:
+        """Which of `waiting` candidates (in the order of their keys, from 0) goes next at this decision (from 1)."""
+        ...
+
+
+#: The future: for a job, the work of each task of each of its stages (seconds), shown or not. Simulation only.
+Oracle = Callable[[str], Mapping[str, Sequence[float]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What a policy is given besides the jobs."""
+
+    statistics: Statistics | None = None  #: of a history
+    oracle: Oracle | None = None
 
 
 def order(policy: Policy, ready: Sequence[tuple[JobView, StageView]]) -> list[tuple[JobView, StageView]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies.base import JobView, Key, Moment, StageView
+from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
 
 
 class Fair:
@@ -17,7 +17,7 @@ class Fair:
     name = "fair"
     rekey_on = frozenset({Moment.TASK_STARTED, Moment.TASK_ENDED})
 
-    def __init__(self, settings: PolicySettings) -> None:
+    def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         """Fair has no parameters."""
 
     def key(self, job: JobView, stage: StageView) -> Key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies.base import JobView, Key, Moment, StageView
+from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
 
 #: What an application can do, those first whose first stages reveal most of what is to come.
 STRUCTURES = ("generated", "chain+width", "chain", "width", "static")
@@ -22,7 +22,7 @@ class PsTcs:
     name = "ps-tcs"
     rekey_on: frozenset[Moment] = frozenset()
 
-    def __init__(self, settings: PolicySettings) -> None:
+    def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         self._places = {application: place for place, application in enumerate(settings.application_order)}
         self._structures = {structure: place for place, structure in enumerate(STRUCTURES)}
 

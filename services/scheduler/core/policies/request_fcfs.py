@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies.base import JobView, Key, Moment, StageView
+from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
 
 
 class RequestFcfs:
@@ -16,7 +16,7 @@ class RequestFcfs:
     name = "request-fcfs"
     rekey_on: frozenset[Moment] = frozenset()
 
-    def __init__(self, settings: PolicySettings) -> None:
+    def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         """Request-FCFS has no parameters."""
 
     def key(self, job: JobView, stage: StageView) -> Key:

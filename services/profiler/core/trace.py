@@ -1,0 +1,156 @@
+"""Recorded jobs: the trace format (docs/trace-format.md) as values, and a reader that accepts nothing else.
+
+A *workload* says when each job arrives and must say how long everything takes; a *history* is for learning, and what
+it does not know is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+Structure = Literal["static", "width", "chain", "chain+width", "generated"]
+Tokens = Annotated[int, Field(ge=0, strict=True)]
+Seconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+
+#: How many bad lines an error names at most.
+MAX_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceTask:
+    """One task: tokens of an LLM call, or seconds of a tool. `seconds` of LLM calls are not used."""
+
+    prompt_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+    seconds: Seconds | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceStage:
+    id: Name  #: unique in the job
+    name: Name  #: repeats; with the occurrence it is what the same stage of another job is called
+    kind: Literal["llm", "plan", "tool"]
+    parents: tuple[str, ...]
+    tasks: tuple[TraceTask, ...]
+    generated_by: str | None = None  #: stage whose completion makes this one exist; None: known at arrival
+    width_by: str | None = None  #: stage whose completion reveals the number of tasks
+
+    @property
+    def is_llm(self) -> bool:
+        return self.kind != "tool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceJob:
+    app: Name
+    stages: Annotated[tuple[TraceStage, ...], Field(min_length=1)]  #: in a topological order
+    job_id: str = ""
+    structure: Structure = "static"
+    group: str | None = None  #: of the underlying input
+    job_seconds: Seconds | None = None  #: recorded, undisturbed
+    request_tokens: Tokens | None = None
+    input_class: str | None = None
+    planner: str | None = None
+    domain: str | None = None
+    arrival_seconds: Seconds | None = None  #: workloads only
+    line: int = 0  #: where it was read, from 1
+
+
+class TraceError(ValueError):
+    """A trace file breaks the format. `problems` names each place: file, line and field."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+_JOB = TypeAdapter(TraceJob)
+
+
+def read_workload(lines: Iterable[str | bytes], source: str) -> Iterator[TraceJob]:
+    """Yields the jobs of a workload in the order of their arrival. Reads on only as the caller does.
+
+    Raises:
+        TraceError: a line breaks the format, or something that the simulation needs is null. Raised at the first bad
+            line, with all of that line's problems and those of the bad lines that follow it.
+    """
+    return _read(lines, source, workload=True)
+
+
+def read_history(lines: Iterable[str | bytes], source: str) -> Iterator[TraceJob]:
+    """Yields the jobs of a history. Raises TraceError as `read_workload` does."""
+    return _read(lines, source, workload=False)
+
+
+def _read(lines: Iterable[str | bytes], source: str, *, workload: bool) -> Iterator[TraceJob]:
+    problems: list[str] = []
+    latest = 0.0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        job, found = _parse(line, number)
+        if job is not None and not found:
+            found = [
+                *_structure_problems(job),
+                *(_workload_problems(job, latest) if workload else _history_problems(job)),
+            ]
+            latest = max(latest, job.arrival_seconds or 0.0)
+        problems += [f"{source}:{number}: {problem}" for problem in found]
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        if job is not None and not problems:
+            yield job
+    if problems:
+        raise TraceError(problems)
+
+
+def _parse(line: str | bytes, number: int) -> tuple[TraceJob | None, list[str]]:
+    try:
+        job = _JOB.validate_json(line)
+    except ValidationError as error:
+        return None, [f"{_path(one['loc'])}: {one['msg']}" for one in error.errors(include_url=False)]
+    return replace(job, line=number, job_id=job.job_id or f"job-{number}"), []
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.removeprefix(".") or "the line"
+
+
+def _structure_problems(job: TraceJob) -> Iterator[str]:
+    earlier: set[str] = set()
+    for index, stage in enumerate(job.stages):
+        where = f"stages[{index}]"
+        if stage.id in earlier:
+            yield f"{where}.id: {stage.id!r} is taken by an earlier stage"
+        for field, named in (("generated_by", stage.generated_by), ("width_by", stage.width_by)):
+            if named is not None and named not in earlier:
+                yield f"{where}.{field}: {named!r} is no earlier stage"
+        for parent in stage.parents:
+            if parent not in earlier:
+                yield f"{where}.parents: {parent!r} is no earlier stage"
+        earlier.add(stage.id)
+
+
+def _history_problems(job: TraceJob) -> Iterator[str]:
+    if job.arrival_seconds is not None:
+        yield "arrival_seconds: a history has no arrivals (is this a workload?)"
+
+
+def _workload_problems(job: TraceJob, latest: float) -> Iterator[str]:
+    if job.arrival_seconds is None:
+        yield "arrival_seconds: missing; each job of a workload has one"
+    elif job.arrival_seconds < latest:
+        yield f"arrival_seconds: {job.arrival_seconds} is before {latest}, that of an earlier line"
+    for index, stage in enumerate(job.stages):
+        needed = ("prompt_tokens", "output_tokens") if stage.is_llm else ("seconds",)
+        for place, task in enumerate(stage.tasks):
+            for field in needed:
+                if getattr(task, field) is None:
+                    where = f"stages[{index}].tasks[{place}].{field}"
+                    yield f"{where}: null or missing (stage {stage.id!r}); a workload must say how long all takes"

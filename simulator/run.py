@@ -1,0 +1,97 @@
+"""One run: a workload under one policy on one cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from services.profiler.core.statistics import Statistics, WorkModel
+from services.profiler.core.trace import TraceJob
+from services.scheduler.core import PolicySettings, SchedulerMachine, make_policy
+from services.scheduler.core.effects import Effect, JobChanged
+from services.scheduler.core.policies.base import Knowledge
+from simulator.cluster import Cluster, ClusterShape
+from simulator.engine import Simulation
+from simulator.metrics import JctSummary, JobLog
+from simulator.trouble import Trouble
+from simulator.workload import Workload
+
+Observer = Callable[[float, Effect], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """Everything a run depends on besides its jobs."""
+
+    policy: PolicySettings
+    cluster: ClusterShape = field(default_factory=ClusterShape)
+    work: WorkModel = field(default_factory=WorkModel)
+    trouble: Trouble = field(default_factory=Trouble)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What came of it. Seconds, unless it says otherwise."""
+
+    policy: str
+    summary: JctSummary
+    per_application: Mapping[str, JctSummary]
+    failed: int  #: jobs
+    makespan: float
+    llm_utilisation: float  #: busy slot-seconds over slots times makespan
+    tool_utilisation: float
+    decisions: int
+    wall_seconds: float
+    jcts: tuple[tuple[int, str, float], ...]  #: order in the workload, application, job completion time
+
+
+def run(
+    jobs: Iterable[TraceJob],
+    settings: RunSettings,
+    *,
+    statistics: Statistics | None = None,
+    observe: Observer | None = None,
+) -> RunResult:
+    """Simulates the jobs to the end of the last one. `jobs` is read as the run goes on.
+
+    Raises:
+        UnknownPolicy: the settings name no policy, or one that needs a history and there is none.
+        TraceError: `jobs` reads a file that breaks the trace format.
+    """
+    begin = time.perf_counter()
+    workload = Workload(jobs, settings.work)
+    cluster = Cluster(settings.cluster, settings.trouble.around(workload.load))
+    knowledge = Knowledge(statistics=statistics, oracle=workload.oracle)
+    machine = SchedulerMachine(settings.policy, policies=partial(make_policy, knowledge=knowledge))
+    log = JobLog()
+
+    def heard(at: float, effect: Effect) -> None:
+        if isinstance(effect, JobChanged) and effect.state.is_final:
+            job = machine.view(effect.job_id)
+            log.ended(job.application, job.order, job.arrival, at, effect.state)
+            workload.forget(effect.job_id)
+        if observe is not None:
+            observe(at, effect)
+
+    simulation = Simulation(machine, workload, cluster, arrivals=workload.arrivals(), observe=heard)
+    simulation.schedule(cluster.executors())
+    simulation.run()
+    shape, makespan = settings.cluster, log.makespan
+    return RunResult(
+        policy=settings.policy.name,
+        summary=log.overall(),
+        per_application=log.per_application(),
+        failed=log.failed,
+        makespan=makespan,
+        llm_utilisation=_share(cluster.llm_seconds, shape.llm_executors * shape.max_batch * makespan),
+        tool_utilisation=_share(cluster.tool_seconds, shape.tool_slots * makespan),
+        decisions=machine.decisions,
+        wall_seconds=time.perf_counter() - begin,
+        jcts=tuple(log.by_order()),
+    )
+
+
+def _share(busy: float, capacity: float) -> float:
+    return busy / capacity if capacity > 0 else 0.0
