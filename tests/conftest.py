@@ -32,6 +32,15 @@ def offspring() -> Offspring:
 
 
 @pytest.fixture(scope="session")
+def traces() -> Path:
+    """A folder of recorded jobs in `history/` and `dev/`; they are not ours to ship."""
+    folder = Path(os.environ.get("LLMSCHED_TEST_TRACES", ROOT.parent / "shared" / "data"))
+    if not (folder / "history").is_dir():
+        pytest.skip(f"no recorded jobs in {folder} (LLMSCHED_TEST_TRACES names another folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def sglang_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real SGLang server with small weights: one for the whole run, since it takes a while to start."""
     given = os.environ.get("LLMSCHED_TEST_SGLANG_URL")
