@@ -2,22 +2,27 @@
 
 A closed system: every job that ends is replaced by a new one, so the number of active jobs stays the same. A job is
 a chain of three stages (LLM, tool, LLM with four tasks). Times are processor seconds of the whole loop, which includes
-making the events.
+making the events. Of ten events four end attempts, and with every slot taken each of those leads to a decision.
 
-    python benchmarks/machine.py [--policy fair] [--jobs 1000 20000] [--seconds 3]
+    python -m benchmarks.machine [--policy fair] [--jobs 1000 100000] [--seconds 3]
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import time
 from collections import deque
+from functools import partial
+from typing import NamedTuple
 
-from services.scheduler.core import POLICIES, PolicySettings, SchedulerMachine
+from services.profiler.core.statistics import ApplicationStatistics, StageStatistics, Statistics
+from services.scheduler.core import POLICIES, PolicySettings, SchedulerMachine, make_policy
 from services.scheduler.core.effects import Dispatch, Effect, JobChanged, Unfold
 from services.scheduler.core.events import AttemptSucceeded, Event, ExecutorAttached, JobAdmitted, StageUnfolded
 from services.scheduler.core.model import JobSnapshot, Measurement, StageKind, StageSnapshot, StageSpec, TaskSpec
+from services.scheduler.core.policies.base import Knowledge
 
 LLM_EXECUTORS, LLM_SLOTS, TOOL_EXECUTORS, TOOL_SLOTS = 16, 16, 4, 32
 WIDTHS = {"draft": 1, "search": 1, "merge": 4}
@@ -28,13 +33,32 @@ STAGES = (
     ),
     StageSpec(stage_id="merge", name="merge", kind=StageKind.LLM, requirement="llm", parents=("search",), position=2),
 )
+_ALIKE = ApplicationStatistics(
+    totals=tuple(float(seconds) for seconds in range(1, 101)),
+    stages={
+        name: StageStatistics(per_job=1.0, seconds=float(width), span=1.0, is_llm=name != "search")
+        for name, width in WIDTHS.items()
+    },
+)
+#: For policies that learn from a history, and for the one that knows the future.
+KNOWLEDGE = Knowledge(
+    statistics=Statistics(applications={f"app-{number}": _ALIKE for number in range(5)}, pooled=_ALIKE),
+    oracle=lambda job_id: {name: (1.0,) * width for name, width in WIDTHS.items()},
+)
+
+
+class Cost(NamedTuple):
+    """Processor time of the machine and of making its events."""
+
+    events: float  #: a second
+    decisions: float  #: a second
 
 
 class ClosedSystem:
     """The machine, and a world that answers every effect with an event."""
 
     def __init__(self, settings: PolicySettings, jobs: int) -> None:
-        self.machine = SchedulerMachine(settings)
+        self.machine = SchedulerMachine(settings, policies=partial(make_policy, knowledge=KNOWLEDGE))
         self.random = random.Random(1)
         self.pending: deque[Event] = deque()
         self.now = 0.0
@@ -93,30 +117,45 @@ class ClosedSystem:
         elif isinstance(effect, JobChanged) and effect.state.is_final:
             self.submit()
 
-    def run(self, seconds: float) -> float:
-        """Events a second over about `seconds` of processor time."""
-        self.events = 0
+    def run(self, seconds: float) -> Cost:
+        """What happens in about `seconds` of processor time."""
+        events, decisions = self.events, self.machine.decisions
         begin = time.process_time()
         while time.process_time() - begin < seconds:
             for _ in range(200):
                 self.now += 0.001
                 self.feed(self.pending.popleft())
-        return self.events / (time.process_time() - begin)
+        spent = time.process_time() - begin
+        return Cost((self.events - events) / spent, (self.machine.decisions - decisions) / spent)
+
+
+def measure(policy: str, jobs: int, seconds: float, ageing_seconds: float | None = None) -> Cost:
+    """The cost under a policy with so many active jobs, once they have spread over their stages."""
+    order = ("app-3", "app-1") if policy == "ps-tcs" else ()
+    settings = PolicySettings(name=policy, application_order=order, ageing_seconds=ageing_seconds)
+    system = ClosedSystem(settings, jobs)
+    # Until all jobs are in and have spread over their stages: then what is pending is what the slots hold.
+    while len(system.pending) > 2 * (LLM_EXECUTORS * LLM_SLOTS + TOOL_EXECUTORS * TOOL_SLOTS):
+        system.run(0.1)
+    system.run(1.0)
+    gc.collect()
+    return system.run(seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", choices=sorted(POLICIES), action="append")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 20_000])
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 100_000])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--ageing-seconds", type=float)
     arguments = parser.parse_args()
     for name in arguments.policy or sorted(POLICIES):
         for jobs in arguments.jobs:
-            system = ClosedSystem(PolicySettings(name=name, ageing_seconds=arguments.ageing_seconds), jobs)
-            system.run(jobs / 5_000)  # until the first jobs have spread over their stages
-            rate = system.run(arguments.seconds)
-            print(f"{name:>14}  {jobs:>6} active jobs  {rate:>8,.0f} events/s  {1e6 / rate:>5.1f} us an event")
+            cost = measure(name, jobs, arguments.seconds, arguments.ageing_seconds)
+            print(
+                f"{name:>16}  {jobs:>7} active jobs  {cost.events:>8,.0f} events/s  "
+                f"{1e6 / cost.decisions:>6.1f} us a decision and the events that lead to it"
+            )
 
 
 if __name__ == "__main__":

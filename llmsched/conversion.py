@@ -174,12 +174,13 @@ def policy(message: scheduler_pb2.Policy) -> types.Policy:
         name=message.name,
         application_order=tuple(message.application_order),
         ageing=_span(message, "ageing"),
+        seed=message.seed if message.HasField("seed") else None,
     )
 
 
 def policy_to_wire(value: types.Policy) -> scheduler_pb2.Policy:
     """A policy for SetPolicy."""
-    message = scheduler_pb2.Policy(name=value.name, application_order=value.application_order)
+    message = scheduler_pb2.Policy(name=value.name, application_order=value.application_order, seed=value.seed)
     if value.ageing is not None:
         message.ageing.FromTimedelta(value.ageing)
     return message

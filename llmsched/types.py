@@ -243,6 +243,8 @@ class Policy:
     application_order: tuple[str, ...] = ()
     #: A stage that has waited longer goes first. None: the cluster's default; zero: no guard.
     ageing: timedelta | None = None
+    #: For `random`: another seed, another order. None: the cluster's default.
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.profiler.core.statistics import Statistics
 from services.profiler.core.trace import TraceJob, read_workload
+from simulator.events_file import events_file
 from simulator.run import RunResult, RunSettings, run
 
 
@@ -20,14 +22,21 @@ class Task:
     jobs: Path | tuple[TraceJob, ...]  #: a workload file is read there, as the run goes on
     settings: RunSettings
     statistics: Statistics | None = None
+    events: Path | None = None  #: where to write what happens, see `events_file`
 
 
 def run_task(task: Task) -> RunResult:
-    """Runs it here. Raises what `run` raises, and OSError if there is no such file."""
-    if not isinstance(task.jobs, Path):
-        return run(task.jobs, task.settings, statistics=task.statistics)
-    with task.jobs.open("rb") as lines:
-        return run(read_workload(lines, str(task.jobs)), task.settings, statistics=task.statistics)
+    """Runs it here. Raises what `run` raises, and OSError if a file cannot be read or written."""
+    with ExitStack() as files:
+        jobs: Iterable[TraceJob]
+        if isinstance(task.jobs, Path):
+            jobs = read_workload(files.enter_context(task.jobs.open("rb")), str(task.jobs))
+        else:
+            jobs = task.jobs
+        observe = None
+        if task.events is not None:
+            observe = files.enter_context(events_file(task.events, task.settings.policy.name))
+        return run(jobs, task.settings, statistics=task.statistics, observe=observe)
 
 
 def run_all(

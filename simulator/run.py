@@ -59,6 +59,8 @@ def run(
     Raises:
         UnknownPolicy: the settings name no policy, or one that needs a history and there is none.
         TraceError: `jobs` reads a file that breaks the trace format.
+        ValueError: the jobs are not in the order of their arrivals, a task is of unknown length, or a job never ends
+            because the cluster has nothing that could run its tasks.
     """
     begin = time.perf_counter()
     workload = Workload(jobs, settings.work)
@@ -78,6 +80,9 @@ def run(
     simulation = Simulation(machine, workload, cluster, arrivals=workload.arrivals(), observe=heard)
     simulation.schedule(cluster.executors())
     simulation.run()
+    if machine.active_jobs:
+        first = machine.job_ids()[0]
+        raise ValueError(f"{machine.active_jobs} jobs never end, for want of executors for their tasks: {first} first")
     shape, makespan = settings.cluster, log.makespan
     return RunResult(
         policy=settings.policy.name,

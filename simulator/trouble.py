@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,12 +14,20 @@ from simulator.cluster import Load
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """None by default."""
+    """None by default. Raises ValueError, with all that is wrong, for what is no probability and no factor."""
 
     failures: float = 0.0  #: probability that an attempt fails, at a uniformly drawn point of its work
     stragglers: float = 0.0  #: probability that an attempt has more work than it should
     straggler_factor: float = 4.0  #: how many times more
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        odds = {"failures": self.failures, "stragglers": self.stragglers}
+        problems = [f"{name} is {value}, no probability" for name, value in odds.items() if not 0.0 <= value <= 1.0]
+        if not (math.isfinite(self.straggler_factor) and self.straggler_factor >= 0.0):
+            problems.append(f"straggler_factor is {self.straggler_factor}, a number from 0 up is needed")
+        if problems:
+            raise ValueError("; ".join(problems))
 
     def around(self, load: Callable[[Dispatch], Load]) -> Callable[[Dispatch], Load]:
         """`load` with this trouble in it."""

@@ -1,15 +1,17 @@
 """A workload as the machine's world: jobs that arrive, stages that unfold, work that has to be done.
 
 A job enters with the stages that the trace shows at arrival. What a stage generates stands behind a placeholder (a
-DYNAMIC stage, as live) that unfolds when that stage is done; a stage that is known at arrival, but has generated
-parents, waits behind a placeholder too, until those parents exist. Placeholders take no time. Jobs are kept only
-while they are active.
+DYNAMIC stage, as live) that unfolds when that stage is done. A stage that is shown before its parents waits for a
+placeholder too, a gate, which is done when those parents have been shown and are done. Placeholders take no time, and
+they give nothing away: a stage that may generate others has one whether or not it does, and the last round of a gate
+looks like the ones before it. Jobs are kept only while they are active.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from services.profiler.core.statistics import WorkModel
 from services.profiler.core.trace import TraceJob, TraceStage, TraceTask
@@ -21,70 +23,99 @@ from simulator.cluster import LLM, TOOL, Load
 #: Attempts of a task before its job fails; matters only where failures are simulated.
 MAX_ATTEMPTS = 10
 
+#: Structures whose LLM stages decide whether another round follows.
+_CHAINS = ("chain", "chain+width")
+
+
+class _Placeholder(NamedTuple):
+    stage_id: str  #: of the trace: the stage that it stands behind, or the one that waits for it
+    gate: bool  #: stands before its stage
+    settled: bool = False  #: a gate that waits for all that there is to wait for
+
 
 class _Job:
     """A job of the trace and what of it has been shown."""
 
-    __slots__ = ("by_id", "generators", "job", "occurrences", "positions", "shown", "works")
+    __slots__ = ("_generated", "_generators", "_job", "_occurrences", "_placeholders", "_positions", "stages", "works")
 
     def __init__(self, job: TraceJob, work: WorkModel) -> None:
-        self.job = job
-        self.by_id = {stage.id: stage for stage in job.stages}
-        self.positions = {stage.id: position for position, stage in enumerate(job.stages)}
-        self.generators = _generators(job)
-        self.shown: set[str] = set()
-        self.works: dict[str, tuple[float, ...]] = {
-            stage.id: tuple([task_work(stage, task, work) for task in stage.tasks]) for stage in job.stages
-        }
+        self._job = job
+        self.stages = {stage.id: stage for stage in job.stages}
+        self.works = {stage.id: tuple([task_work(stage, task, work) for task in stage.tasks]) for stage in job.stages}
+        self._positions = {stage.id: position for position, stage in enumerate(job.stages)}
+        self._generators = _generators(self.stages)
+        self._generated: dict[str | None, list[TraceStage]] = defaultdict(list)  # what is not shown yet, by generator
+        self._placeholders: dict[str, _Placeholder] = {}
+        self._occurrences: dict[str, int] = {}
         counts: Counter[str] = Counter()
-        self.occurrences: dict[str, int] = {}
         for stage in job.stages:
-            self.occurrences[stage.id] = counts[stage.name]
+            self._generated[self._generators[stage.id]].append(stage)
+            self._occurrences[stage.id] = counts[stage.name]
             counts[stage.name] += 1
 
     def show(self, generator: str | None) -> tuple[StageSpec, ...]:
         """The stages that exist once `generator` is done (None: at arrival), each once, with their placeholders."""
-        shown = [stage for stage in self.job.stages if self.generators[stage.id] == generator]
-        self.shown.update(stage.id for stage in shown)
         specs: list[StageSpec] = []
-        for stage in shown:
-            parents = [parent for parent in stage.parents if parent in self.shown]
-            hidden = [parent for parent in stage.parents if parent not in self.shown]
-            if hidden:
-                specs.append(self._gate(f"{stage.id}/after", hidden))
-                parents.append(specs[-1].stage_id)
-            specs.append(self._stage(stage, tuple(parents)))
-            if stage.id in self.generators.values():
-                specs.append(_placeholder(f"{stage.id}/generates", (stage.id,), self.positions[stage.id]))
+        for stage in self._generated.pop(generator, ()):
+            parents = tuple([parent for parent in stage.parents if self._is_shown(parent)])
+            if len(parents) < len(stage.parents):
+                specs.append(self._gate(stage.id))
+                parents = (*parents, specs[-1].stage_id)
+            specs.append(self._spec(stage, parents))
+            if stage.id in self._generated or self._may_generate(stage):
+                specs.append(self._placeholder("then", _Placeholder(stage.id, gate=False), (stage.id,)))
         return tuple(specs)
 
-    def gate(self, stage_id: str) -> tuple[StageSpec, ...]:
-        """What stands behind a gate once the outermost generators are done."""
-        name, gated = stage_id, stage_id.split("/after")[0]
-        parents = [parent for parent in self.by_id[gated].parents if self.generators[parent] is not None]
-        hidden = [parent for parent in parents if parent not in self.shown]
-        if hidden:
-            return (self._gate(f"{name}/after", hidden),)
-        return (_placeholder(f"{name}/all", tuple(parents), self.positions[gated]),)
+    def unfold(self, placeholder_id: str) -> tuple[StageSpec, ...]:
+        """What a placeholder turns into."""
+        stage_id, gate, settled = self._placeholders[placeholder_id]
+        if not gate:
+            return self.show(stage_id)
+        return () if settled else (self._gate(stage_id),)
 
-    def _gate(self, name: str, hidden: list[str]) -> StageSpec:
-        """A placeholder that waits until one of the hidden stages may have come to be."""
-        outermost = self.generators[hidden[0]]
-        while outermost not in self.shown:
-            assert outermost is not None
-            outermost = self.generators[outermost]
-        position = self.positions[name.split("/after")[0]]
-        return _placeholder(name, (outermost,), position)
+    def _is_shown(self, stage_id: str) -> bool:
+        return self._generators[stage_id] not in self._generated
 
-    def _stage(self, stage: TraceStage, parents: tuple[str, ...]) -> StageSpec:
+    def _may_generate(self, stage: TraceStage) -> bool:
+        """Whether the kind of the stage and the structure of its job say that stages may follow from it."""
+        return stage.kind == "plan" or (stage.kind == "llm" and self._job.structure in _CHAINS)
+
+    def _gate(self, stage_id: str) -> StageSpec:
+        """A placeholder for the parents of a stage: waits for those that are shown, and for what leads to the others.
+
+        Each of the others comes after its generator, so nothing waits longer than it has to.
+        """
+        parents = self.stages[stage_id].parents
+        waits = dict.fromkeys([self._latest_shown(parent) for parent in parents])
+        settled = all(self._is_shown(parent) for parent in parents)
+        return self._placeholder("before", _Placeholder(stage_id, gate=True, settled=settled), tuple(waits))
+
+    def _latest_shown(self, stage_id: str) -> str:
+        """The stage, or else the nearest of its generator, that one's generator and so on that has been shown."""
+        while not self._is_shown(stage_id):
+            generator = self._generators[stage_id]
+            assert generator is not None  # what has no generator is shown at arrival
+            stage_id = generator
+        return stage_id
+
+    def _placeholder(self, what: str, placeholder: _Placeholder, parents: tuple[str, ...]) -> StageSpec:
+        number = len(self._placeholders) + 1
+        name = f"{what} {placeholder.stage_id}#{number}"
+        while name in self.stages:  # a stage of the trace may have any name
+            name += "#"
+        self._placeholders[name] = placeholder
+        position = self._positions[placeholder.stage_id]
+        return StageSpec(stage_id=name, name=name, kind=StageKind.DYNAMIC, parents=parents, position=position)
+
+    def _spec(self, stage: TraceStage, parents: tuple[str, ...]) -> StageSpec:
         return StageSpec(
             stage_id=stage.id,
             name=stage.name,
             kind=StageKind.LLM if stage.is_llm else StageKind.TOOL,
-            occurrence=self.occurrences[stage.id],
+            occurrence=self._occurrences[stage.id],
             parents=parents,
             requirement=LLM if stage.is_llm else TOOL,
-            position=self.positions[stage.id],
+            position=self._positions[stage.id],
             max_attempts=MAX_ATTEMPTS,
             generated_by=stage.generated_by,
             width_by=stage.width_by,
@@ -100,11 +131,19 @@ class Workload:
         self._active: dict[str, _Job] = {}
 
     def arrivals(self) -> Iterator[JobAdmitted]:
-        """Yields the jobs as they arrive; each is remembered until `forget`."""
+        """Yields the jobs as they arrive; each is remembered until `forget`.
+
+        Raises:
+            ValueError: a job without arrival, one that arrives before an earlier one, or a task of unknown length.
+        """
+        latest = 0.0
         for index, job in enumerate(self._jobs):
-            # The line makes the id unique: a workload may hold the same recorded job more than once.
-            job_id = f"{job.line or index + 1}:{job.job_id}"
-            arrival = job.arrival_seconds or 0.0
+            # A workload may hold the same recorded job more than once, so its name alone will not do.
+            job_id = f"{index + 1}:{job.job_id}"
+            arrival = job.arrival_seconds
+            if arrival is None or arrival < latest:
+                raise ValueError(f"job {job_id} of the workload arrives at {arrival}, the one before it at {latest}")
+            latest = arrival
             known = self._active[job_id] = _Job(job, self._work)
             snapshot = JobSnapshot(
                 job_id=job_id,
@@ -119,30 +158,25 @@ class Workload:
 
     def unfold(self, request: Unfold, at: float) -> StageUnfolded:
         known = self._active[request.job_id]
-        stage_id = request.stage_id
-        tasks: tuple[TaskSpec, ...] = ()
-        stages: tuple[StageSpec, ...] = ()
-        if stage_id in known.by_id:
-            tasks = tuple([TaskSpec(prompt_tokens=task.prompt_tokens or 0) for task in known.by_id[stage_id].tasks])
-        elif stage_id.endswith("/generates"):
-            stages = known.show(stage_id.removesuffix("/generates"))
-        elif stage_id.endswith("/after"):
-            stages = known.gate(stage_id)
+        stage = known.stages.get(request.stage_id)
+        tasks = (
+            () if stage is None else tuple([TaskSpec(prompt_tokens=task.prompt_tokens or 0) for task in stage.tasks])
+        )
         return StageUnfolded(
             at=at,
             cause=request.cause,
             job_id=request.job_id,
-            stage_id=stage_id,
+            stage_id=request.stage_id,
             unfolding=request.unfolding,
             tasks=tasks,
-            stages=stages,
+            stages=known.unfold(request.stage_id) if stage is None else (),
         )
 
     def load(self, dispatch: Dispatch) -> Load:
         """What an attempt has to do, and what it shows when it is done."""
         ref = dispatch.attempt
         known = self._active[ref.job_id]
-        task = known.by_id[ref.stage_id].tasks[ref.task_index]
+        task = known.stages[ref.stage_id].tasks[ref.task_index]
         shows = Measurement(prompt_tokens=task.prompt_tokens or 0, output_tokens=task.output_tokens or 0)
         return Load(known.works[ref.stage_id][ref.task_index], shows)
 
@@ -156,27 +190,38 @@ class Workload:
 
 
 def task_work(stage: TraceStage, task: TraceTask, work: WorkModel) -> float:
-    """Seconds that the task takes alone."""
-    if stage.is_llm:
-        return work.work(task.prompt_tokens or 0, task.output_tokens or 0)
-    return task.seconds or 0.0
+    """Seconds that the task takes alone. Raises ValueError if its tokens or its seconds are unknown."""
+    if not stage.is_llm and task.seconds is not None:
+        return task.seconds
+    if stage.is_llm and task.prompt_tokens is not None and task.output_tokens is not None:
+        return work.work(task.prompt_tokens, task.output_tokens)
+    raise ValueError(f"stage {stage.id!r} has a task of unknown length: {task}")
 
 
-def _generators(job: TraceJob) -> dict[str, str | None]:
+def _generators(stages: Mapping[str, TraceStage]) -> dict[str, str | None]:
     """Which stage's completion makes each stage exist; None: known at arrival.
 
     A stage may start when its parents are done. So one that does not come after the stage it names as its generator
     counts as known at arrival.
     """
-    ancestors: dict[str, set[str]] = {}
     generators: dict[str, str | None] = {}
-    needed = any(stage.generated_by is not None for stage in job.stages)
-    for stage in job.stages:
-        if needed:
-            ancestors[stage.id] = {*stage.parents}.union(*(ancestors[parent] for parent in stage.parents))
-        generators[stage.id] = stage.generated_by if stage.generated_by in ancestors.get(stage.id, ()) else None
+    for stage in stages.values():
+        named = stage.generated_by
+        comes_after = named is not None and _comes_after(stage.id, named, stages, generators)
+        generators[stage.id] = named if comes_after else None
     return generators
 
 
-def _placeholder(stage_id: str, parents: tuple[str, ...], position: int) -> StageSpec:
-    return StageSpec(stage_id=stage_id, name=stage_id, kind=StageKind.DYNAMIC, parents=parents, position=position)
+def _comes_after(
+    stage_id: str, named: str, stages: Mapping[str, TraceStage], generators: Mapping[str, str | None]
+) -> bool:
+    """Whether `named` is an ancestor of the stage; `generators` are those of the stages before it."""
+    todo, seen = [stage_id], set[str]()
+    while todo:
+        for parent in stages[todo.pop()].parents:
+            if parent == named or generators[parent] == named:
+                return True
+            if parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    return False

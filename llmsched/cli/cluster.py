@@ -11,6 +11,9 @@ from llmsched.cli.command import Command, Settings, pass_settings
 from llmsched.client import Client
 from llmsched.types import Policy, QueuedStage
 
+#: A seed: what 64 bits hold.
+SEED = click.IntRange(-(2**63), 2**63 - 1)
+
 
 @click.command(cls=Command)
 @pass_settings
@@ -99,7 +102,7 @@ def policy() -> None:
 @policy.command(cls=Command)
 @pass_settings
 def show(settings: Settings) -> None:
-    """Show the policy in force and those there are."""
+    """Show the policy in force and those that can be set now."""
 
     async def work(client: Client) -> tuple[Policy, tuple[str, ...]]:
         return await client.policy(), await client.policies()
@@ -116,13 +119,15 @@ def show(settings: Settings) -> None:
 @click.argument("name")
 @click.option("--order", default="", metavar="APP,APP,…", help="ps-tcs: applications, first served first.")
 @click.option("--ageing", type=click.FloatRange(min=0), metavar="SECONDS", help="Oldest first beyond this; 0: never.")
+@click.option("--seed", type=SEED, help="random: another seed, another order.")
 @pass_settings
-def set_(settings: Settings, name: str, order: str, ageing: float | None) -> None:
+def set_(settings: Settings, name: str, order: str, ageing: float | None, seed: int | None) -> None:
     """Schedule by policy NAME from the next decision on."""
     wanted = Policy(
         name=name,
         application_order=tuple(filter(None, order.split(","))),
         ageing=None if ageing is None else timedelta(seconds=ageing),
+        seed=seed,
     )
     current = settings.run(lambda client: client.set_policy(wanted))
     if settings.as_json:
@@ -136,6 +141,8 @@ def describe(policy: Policy) -> str:
     parts = [policy.name]
     if policy.application_order:
         parts.append(f"order {','.join(policy.application_order)}")
+    if policy.seed:
+        parts.append(f"seed {policy.seed}")
     if policy.ageing is not None:
         parts.append(f"ageing {output.span(policy.ageing)}" if policy.ageing else "no ageing guard")
     return ", ".join(parts)

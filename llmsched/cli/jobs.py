@@ -10,6 +10,7 @@ import click
 from llmsched.cli import output
 from llmsched.cli.command import Command, Settings, pass_settings
 from llmsched.cli.exits import Exit
+from llmsched.cli.plugins import LazyGroup
 from llmsched.cli.tree import failure_line, job_tree, tokens
 from llmsched.client import Client
 from llmsched.types import Job, JobState
@@ -26,7 +27,11 @@ def parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
     return parsed
 
 
-@click.command(cls=Command)
+class _Jobs(Command, LazyGroup):
+    """Lists jobs by itself, and has what other packages add as `jobs.NAME`."""
+
+
+@click.group(cls=_Jobs, own={}, prefix="jobs.", invoke_without_command=True)
 @click.option(
     "--state",
     "states",
@@ -37,10 +42,12 @@ def parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
 @click.option("--app", metavar="APP", help="Only jobs of this application: NAME or NAME@VERSION.")
 @click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, help="Only jobs with this label.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
-@pass_settings
-def jobs(settings: Settings, states: tuple[str, ...], app: str | None, labels: tuple[str, ...], limit: int) -> None:
+@click.pass_context
+def jobs(ctx: click.Context, states: tuple[str, ...], app: str | None, labels: tuple[str, ...], limit: int) -> None:
     """List jobs, newest first."""
-    wanted = parse_labels(labels)
+    if ctx.invoked_subcommand is not None:
+        return
+    settings, wanted = ctx.ensure_object(Settings), parse_labels(labels)
 
     async def work(client: Client) -> list[Job]:
         chosen = [JobState(state.upper()) for state in states]

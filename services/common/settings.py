@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -18,10 +19,18 @@ def load_settings(kind: type[_Settings]) -> _Settings:
         raise SystemExit(f"invalid settings: {error}") from error
     except ValidationError as error:
         prefix = str(kind.model_config.get("env_prefix", ""))
-        lines = [f"  {_variable(prefix, each['loc'])}: {each['msg']}" for each in error.errors()]
-        raise SystemExit("invalid settings:\n" + "\n".join(lines)) from error
+        lines = mistakes(error, lambda name: _variable(prefix, name))
+        raise SystemExit("invalid settings:\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
-def _variable(prefix: str, location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else "?"
+def mistakes(error: ValidationError, call: Callable[[str], str]) -> list[str]:
+    """One line per mistake; `call` says how the user knows a setting. What concerns several of them names none."""
+    lines: list[str] = []
+    for each in error.errors():
+        told = each["msg"].removeprefix("Value error, ")
+        lines += [f"{call(str(each['loc'][0]))}: {told}"] if each["loc"] else told.splitlines()
+    return lines
+
+
+def _variable(prefix: str, name: str) -> str:
     return name if name.startswith("LLMSCHED_") else f"{prefix}{name}".upper()

@@ -19,8 +19,10 @@ from services.scheduler.convert import policy_to_core, policy_to_proto, timestam
 from services.scheduler.core.events import JobCancelRequested, PolicyChanged
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies import POLICIES, UnknownPolicy, make_policy
+from services.scheduler.core.policies.base import Knowledge
 from services.scheduler.core.views import Counts, ExecutorView
 from services.scheduler.executor_pool import Member
+from services.scheduler.knowledge import settable
 from services.scheduler.refusals import Reason, invalid, job_not_found
 from services.scheduler.term import Term
 
@@ -30,10 +32,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
-    def __init__(self, leading: Callable[[], Term], *, default_policy: PolicySettings) -> None:
+    def __init__(self, leading: Callable[[], Term], *, default_policy: PolicySettings, knowledge: Knowledge) -> None:
         """`leading` gives the present term of leadership, or raises FAILED_PRECONDITION/NOT_LEADER."""
         self._leading = leading
         self._default_policy = default_policy
+        self._knowledge = knowledge
+        self._settable = settable(knowledge)
 
     async def AdmitJob(
         self, request: scheduler_pb2.AdmitJobRequest, context: Context
@@ -102,16 +106,24 @@ class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.GetPolicyResponse:
         term = self._leading()
         policy = await term.driver.read(lambda: term.machine.settings)
-        return scheduler_pb2.GetPolicyResponse(policy=policy_to_proto(policy), available=sorted(POLICIES))
+        return scheduler_pb2.GetPolicyResponse(policy=policy_to_proto(policy), available=self._settable)
 
     async def SetPolicy(
         self, request: scheduler_pb2.SetPolicyRequest, context: Context
     ) -> scheduler_pb2.SetPolicyResponse:
         term = self._leading()
         policy = policy_to_core(request.policy, default=self._default_policy)
-        _check_policy(policy)
+        self._check_policy(policy)
         await term.driver.submit(PolicyChanged(at=term.clock.now(), cause=f"policy:{policy.name}", policy=policy))
         return scheduler_pb2.SetPolicyResponse(policy=policy_to_proto(policy))
+
+    def _check_policy(self, policy: PolicySettings) -> None:
+        try:
+            make_policy(policy, self._knowledge)
+        except UnknownPolicy as error:
+            if policy.name in POLICIES:
+                raise invalid(Reason.INVALID_POLICY_PARAMETERS, Violation("policy", str(error))) from error
+            raise invalid(Reason.UNKNOWN_POLICY, Violation("policy.name", str(error))) from error
 
 
 def _cluster(term: Term) -> scheduler_pb2.GetClusterResponse:
@@ -175,12 +187,3 @@ def _page(request: scheduler_pb2.ListQueueRequest) -> tuple[int, int]:
     if request.page_token and not request.page_token.isdecimal():
         raise invalid(Reason.INVALID_PAGE_TOKEN, Violation("page_token", "is not one of an earlier response"))
     return int(request.page_token or 0), min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
-
-
-def _check_policy(policy: PolicySettings) -> None:
-    try:
-        make_policy(policy)
-    except UnknownPolicy as error:
-        if policy.name in POLICIES:
-            raise invalid(Reason.INVALID_POLICY_PARAMETERS, Violation("policy", str(error))) from error
-        raise invalid(Reason.UNKNOWN_POLICY, Violation("policy.name", str(error))) from error

@@ -59,6 +59,7 @@ class SchedulerApp:
         self._event_log = EventLog(settings.event_log) if settings.event_log else None
         self._planner = PlannerClient(settings.planners, clock=self._clock, deadline=settings.planner_deadline)
         self._term: Term | None = None
+        self._decided = 0  #: number of this process's last decision, even if it never became durable
         self.leads = asyncio.Event()  #: set while this scheduler leads and has recovered
         self._server = GrpcServer(
             address=settings.listen,
@@ -100,7 +101,8 @@ class SchedulerApp:
             _log.info("stopped", action="stopped", address=self.address)
 
     def _register(self, server: grpc.aio.Server) -> None:
-        api = SchedulerApi(self._leading, default_policy=self._settings.default_policy)
+        settings = self._settings
+        api = SchedulerApi(self._leading, default_policy=settings.default_policy, knowledge=settings.knowledge)
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(api, server)
         executor_pb2_grpc.add_ExecutorGatewayServiceServicer_to_server(ExecutorGateway(self._leading), server)
 
@@ -141,14 +143,18 @@ class SchedulerApp:
             self._term = None
             self.leads.clear()
             if term is not None:
+                self._decided = term.machine.decisions
                 term.close()
             await self._server.set_serving(False, _SCHEDULER, _GATEWAY)
 
     async def _new_term(self, leader: Leader) -> Term:
-        policy = await choose_policy(self._store, self._settings.default_policy)
+        knowledge = self._settings.knowledge
+        policy = await choose_policy(self._store, self._settings.default_policy, knowledge)
+        # No older leader can add to it any more: the store refuses its commits.
+        decisions = max(self._decided, await self._store.get_decisions())
         journals: list[Journal] = []
         if self._event_log is not None:
-            self._event_log.begin(leader.epoch, policy)
+            self._event_log.begin(leader.epoch, policy, decisions=decisions, statistics=knowledge.statistics)
             journals.append(self._event_log)
         if self._telemetry.enabled:
             journals.append(SpanJournal(self._telemetry))
@@ -157,6 +163,7 @@ class SchedulerApp:
         return Term(
             leader=leader,
             policy=policy,
+            decisions=decisions,
             settings=self._settings,
             store=self._store,
             planner=self._planner,
@@ -192,6 +199,9 @@ async def run(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     """Runs a scheduler until `stop` is set. Raises CannotListen."""
     configure_logging("scheduler", level=settings.log_level)
     _log.info("settings", action="settings", **settings.without_secrets())
+    if (learned := settings.knowledge.statistics) is not None:
+        counts = {name: application.jobs for name, application in learned.applications.items()}
+        _log.info("history read", action="history_read", jobs=learned.pooled.jobs, applications=counts)
     telemetry = Telemetry("scheduler")
     state = open_state(settings.redis_url, shard=settings.shard)
     try:

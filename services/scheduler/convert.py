@@ -135,15 +135,16 @@ def policy_to_proto(policy: PolicySettings) -> scheduler_pb2.Policy:
         name=policy.name,
         application_order=policy.application_order,
         ageing=duration(policy.ageing_seconds or 0.0),
+        seed=policy.seed,
     )
 
 
 def policy_to_core(policy: scheduler_pb2.Policy, *, default: PolicySettings) -> PolicySettings:
-    """`default` says what holds where the request is silent about ageing, and the seed."""
+    """`default` says what holds where the request is silent about ageing or the seed."""
     ageing = seconds(policy.ageing) or None if policy.HasField("ageing") else default.ageing_seconds
     return PolicySettings(
         name=policy.name,
         application_order=tuple(policy.application_order),
         ageing_seconds=ageing,
-        seed=default.seed,
+        seed=policy.seed if policy.HasField("seed") else default.seed,
     )

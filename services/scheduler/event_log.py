@@ -1,8 +1,10 @@
 """A log of everything the machine was told and what it answered: JSON lines that can be replayed.
 
-Each term of leadership begins with a line {"term": epoch, "policy": …} and a fresh machine; then every batch is a line
-{"events": […], "effects": […]}, the recovery of the stored jobs first. Values are objects with their class in "@".
-Lossless: numbers are written so that they read back as the same number, infinities included.
+Each term of leadership begins with a fresh machine and a line that says how to make it: {"term": epoch, "policy": …,
+"decisions": taken before it, "statistics": of the history, or null}. Then every batch is a line {"events": […],
+"effects": […]}, the recovery of the stored jobs first; with "dispatch": false where nothing was to be dispatched yet.
+Values are objects with their class in "@". Lossless: numbers are written so that they read back as the same number,
+infinities included.
 """
 
 from __future__ import annotations
@@ -10,17 +12,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from services.profiler.core.statistics import Statistics
 from services.scheduler.core import effects as effect_types
 from services.scheduler.core import events as event_types
 from services.scheduler.core.effects import Effect
 from services.scheduler.core.events import Event
 from services.scheduler.core.machine import SchedulerMachine
 from services.scheduler.core.model import PolicySettings
+from services.scheduler.core.policies import make_policy
+from services.scheduler.core.policies.base import Knowledge
 from services.scheduler.core.replay import Divergence, Record, first_divergence
 from services.scheduler.ledger import Entry
 
@@ -36,12 +42,27 @@ class EventLog:
             # A predecessor that was killed may have left half a line; what follows must not be glued to it.
             self._file.write("\n")
 
-    def begin(self, epoch: int, policy: PolicySettings) -> None:
-        """A fresh machine leads from here."""
-        self._write({"term": epoch, "policy": msgspec.to_builtins(policy)})
+    def begin(
+        self, epoch: int, policy: PolicySettings, *, decisions: int = 0, statistics: Statistics | None = None
+    ) -> None:
+        """A fresh machine leads from here: after so many decisions of its predecessors, with what policies know."""
+        self._write(
+            {
+                "term": epoch,
+                "policy": msgspec.to_builtins(policy),
+                "decisions": decisions,
+                "statistics": msgspec.to_builtins(statistics),
+            }
+        )
 
-    def handled(self, events: Sequence[Event], effects: Sequence[Effect], seconds: float) -> None:
-        self._write({"events": [_plain(event) for event in events], "effects": [_plain(effect) for effect in effects]})
+    def handled(
+        self, events: Sequence[Event], effects: Sequence[Effect], seconds: float, *, dispatch: bool = True
+    ) -> None:
+        line: dict[str, object] = {
+            "events": [_plain(event) for event in events],
+            "effects": [_plain(effect) for effect in effects],
+        }
+        self._write(line if dispatch else line | {"dispatch": False})
 
     def committed(self, entry: Entry, seconds: float) -> None:
         """What was decided is in the log already."""
@@ -62,6 +83,13 @@ class LoggedTerm:
     epoch: int
     policy: PolicySettings  #: at the start of the term
     records: tuple[Record, ...]
+    decisions: int = 0  #: taken before the term
+    statistics: Statistics | None = None  #: of the history that its policies knew
+
+    def machine(self) -> SchedulerMachine:
+        """A machine as it was when the term began."""
+        policies = partial(make_policy, knowledge=Knowledge(statistics=self.statistics))
+        return SchedulerMachine(self.policy, policies=policies, decisions=self.decisions)
 
 
 def read_log(path: str | Path) -> Iterator[LoggedTerm]:
@@ -89,21 +117,27 @@ def read_log(path: str | Path) -> Iterator[LoggedTerm]:
 def replay(path: str | Path) -> Divergence | None:
     """Feeds the log to today's machine: the first place where it decides otherwise, or None."""
     for term in read_log(path):
-        divergence = first_divergence(SchedulerMachine(term.policy), term.records)
+        divergence = first_divergence(term.machine(), term.records)
         if divergence is not None:
             return divergence
     return None
 
 
 def _term(header: dict[str, Any], records: list[Record]) -> LoggedTerm:
-    policy = msgspec.convert(header["policy"], PolicySettings)
-    return LoggedTerm(epoch=header["term"], policy=policy, records=tuple(records))
+    return LoggedTerm(
+        epoch=header["term"],
+        policy=msgspec.convert(header["policy"], PolicySettings),
+        records=tuple(records),
+        decisions=header.get("decisions", 0),
+        statistics=msgspec.convert(header.get("statistics"), Statistics | None),
+    )
 
 
 def _record(line: dict[str, Any]) -> Record:
     return Record(
         events=tuple(_value(event_types, Event, plain) for plain in line["events"]),
         effects=tuple(_value(effect_types, Effect, plain) for plain in line["effects"]),
+        dispatch=line.get("dispatch", True),
     )
 
 

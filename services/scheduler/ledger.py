@@ -126,7 +126,10 @@ class Ledger:
         self._add_texts(batch)
         jobs = tuple(self._close(job_id, changes, batch) for job_id, changes in batch.changes.items())
         policies = [event.policy for event in events if isinstance(event, PolicyChanged)]
-        commit = Commit(jobs=jobs, policy=policies[-1] if policies else None) if jobs or policies else None
+        commit = None
+        if jobs or policies:
+            decisions = max((effect.number for effect in effects if isinstance(effect, Dispatch)), default=0)
+            commit = Commit(jobs=jobs, policy=policies[-1] if policies else None, decisions=decisions)
         return Entry(commit=commit, facts=tuple(fact for each in batch.changes.values() for fact in each.facts))
 
     def _open(self, job: StoredJob) -> None:

@@ -11,6 +11,7 @@ from services.scheduler.core.events import JobAdmitted
 from services.scheduler.core.machine import SchedulerMachine
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies import UnknownPolicy, make_policy
+from services.scheduler.core.policies.base import Knowledge
 from services.scheduler.driver import Driver
 from services.scheduler.executor_pool import ExecutorPool
 from services.state.port import SchedulerStore
@@ -20,13 +21,14 @@ _log = get_logger(__name__)
 _CHUNK = 500  #: jobs admitted at once, which bounds the size of a commit
 
 
-async def choose_policy(store: SchedulerStore, default: PolicySettings) -> PolicySettings:
-    """The policy that was last set, else `default`. One that this version does not know is left aside."""
+async def choose_policy(store: SchedulerStore, default: PolicySettings, knowledge: Knowledge) -> PolicySettings:
+    """The policy that was last set, else `default`. One that cannot be made here is left aside, for example because
+    this version does not know it, or because it needs a history that this scheduler was not given."""
     stored = await store.get_policy()
     if stored is None:
         return default
     try:
-        make_policy(stored)
+        make_policy(stored, knowledge)
     except UnknownPolicy as error:
         _log.error("the stored policy cannot be used", action="policy_unusable", error=str(error), instead=default.name)
         return default

@@ -6,13 +6,18 @@ Lists are written with commas: LLMSCHED_SCHEDULER_PLANNERS=10.0.0.1:7411,10.0.0.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.profiler.core.statistics import WorkModel
+from services.profiler.core.trace import TraceError
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies import UnknownPolicy, make_policy
+from services.scheduler.core.policies.base import Knowledge
+from services.scheduler.knowledge import load_knowledge
 
 
 def _split(value: object) -> object:
@@ -55,7 +60,12 @@ class SchedulerSettings(BaseSettings):
     #: A stage that has waited longer (seconds) goes first, so that none starves; 0: no guard.
     ageing_seconds: float = Field(default=300.0, ge=0)
     #: Of policies that look random.
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
+    #: Files of recorded jobs (docs/trace-format.md) for policies that learn; read at the start.
+    history: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = ()
+    #: What a token counts as work (seconds), in the history and in running jobs: of a prompt, and of an output.
+    prefill_seconds: float = Field(default=WorkModel().prefill, ge=0, allow_inf_nan=False)
+    decode_seconds: float = Field(default=WorkModel().decode, ge=0, allow_inf_nan=False)
 
     #: An executor that is silent for so long (seconds) loses its attempts.
     lease_seconds: float = Field(default=6.0, gt=0)
@@ -83,7 +93,9 @@ class SchedulerSettings(BaseSettings):
     def _settings_fit(self) -> Self:
         problems = []
         try:
-            make_policy(self.default_policy)
+            make_policy(self.default_policy, self.knowledge)
+        except TraceError as error:
+            problems += error.problems
         except UnknownPolicy as error:
             problems.append(str(error))
         if self.heartbeat_seconds * 3 > self.lease_seconds:
@@ -91,7 +103,7 @@ class SchedulerSettings(BaseSettings):
         if self.leader_renew_seconds * 2 > self.leader_ttl_seconds:
             problems.append("leader_ttl_seconds must be at least twice leader_renew_seconds")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
     def without_secrets(self) -> dict[str, object]:
@@ -99,6 +111,11 @@ class SchedulerSettings(BaseSettings):
         shown: dict[str, object] = self.model_dump(mode="json")
         shown["redis_url"] = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", self.redis_url)
         return shown
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """What policies know besides the jobs. The history is read when the settings are checked, and kept."""
+        return load_knowledge(self.history, WorkModel(prefill=self.prefill_seconds, decode=self.decode_seconds))
 
     @property
     def default_policy(self) -> PolicySettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from services.scheduler.actions import DeltaPublisher, Outward
 from services.scheduler.admission import Admission
 from services.scheduler.core.machine import SchedulerMachine
 from services.scheduler.core.model import AttemptRef, PolicySettings
+from services.scheduler.core.policies import make_policy
 from services.scheduler.decisions import DecisionJournal
 from services.scheduler.driver import Driver, Journal
 from services.scheduler.executor_pool import ExecutorPool
@@ -37,6 +39,7 @@ class Term:
         *,
         leader: Leader,
         policy: PolicySettings,
+        decisions: int,
         settings: SchedulerSettings,
         store: SchedulerStore,
         planner: PlannerClient,
@@ -45,7 +48,7 @@ class Term:
         instruments: Instruments,
         journals: Sequence[Journal],
     ) -> None:
-        """`journals` hear of every batch, besides the term's own."""
+        """`decisions` were taken before this term; `journals` hear of every batch, besides the term's own."""
         self.leader = leader
         self.clock = clock
         self._settings = settings
@@ -53,7 +56,8 @@ class Term:
         self._telemetry = telemetry
         self._instruments = instruments
         self._background = asyncio.TaskGroup()
-        self.machine = SchedulerMachine(policy)
+        policies = partial(make_policy, knowledge=settings.knowledge)
+        self.machine = SchedulerMachine(policy, policies=policies, decisions=decisions)
         self.decisions = DecisionJournal(per_job=settings.decisions_per_job)
         self.deltas = DeltaPublisher(store)
         self.pool = ExecutorPool(

@@ -19,14 +19,14 @@ Names below go behind `llmsched:{<shard>}:`. Values are `codec` bytes unless sai
 | `active` | sorted set | ids of jobs that have not ended, by order | planner, scheduler | until the job ends |
 | `pending` | sorted set | ids of jobs without a commit, by order | planner, scheduler | until the first commit |
 | `ended` | sorted set | the `entry` of jobs, by the time of (1) in ms since the epoch | scheduler | (2) |
-| `lead` | hash | the last leader: `epoch`, `instance`, `address`, `number` of its last commit | scheduler | for good |
+| `lead` | hash | the last leader; `decisions`: number of the last one, whoever led | scheduler | for good |
 | `lease` | string | there while somebody leads | scheduler | the leader's ttl |
 | `policy` | string | PolicySettings | scheduler | for good |
 | `observations` | stream | field `o`: an observation; at most `max_observations` | scheduler | for good |
 
 `job:<id>` has the fields `record` (JobRecord), `status` (JobStatus), `order`, `sequence` (of the last change), `input`
 (JSON), `output` (protobuf Value) and `entry` (MessagePack: job id, application, request id, digest). Payloads and
-results are protobuf messages.
+results are protobuf messages. `lead` has `epoch`, `instance`, `address`, `number` (of its last commit), `decisions`.
 
 (1) for the retention time after the job's end; Redis expires all keys of a job at one moment.
 (2) until the first sweep after (1), which each renewal of the lead does. An entry without its job counts as absent.

@@ -78,6 +78,7 @@ class MemoryState:
         self._ended: deque[tuple[float, str]] = deque()
         self._order = 0
         self._policy: PolicySettings | None = None
+        self._decisions = 0
         self._observations: deque[tuple[int, bytes]] = deque(maxlen=self._limits.max_observations)
         self._observed = 0
         self._last_leader: Leader | None = None
@@ -281,6 +282,7 @@ class MemoryState:
             self._apply(self._jobs[change.job_id], change, now)
         if commit.policy is not None:
             self._policy = commit.policy
+        self._decisions = commit.decisions or self._decisions
         self._last_number = number
         self._watchers.changed(change.job_id for change in commit.jobs)
 
@@ -322,6 +324,10 @@ class MemoryState:
     async def get_policy(self) -> PolicySettings | None:
         self._now()
         return self._policy
+
+    async def get_decisions(self) -> int:
+        self._now()
+        return self._decisions
 
     async def publish_delta(self, job_id: str, delta: bytes) -> None:
         self._now()

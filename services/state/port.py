@@ -206,6 +206,13 @@ class SchedulerStore(Protocol):
         """The policy that was last committed."""
         ...
 
+    async def get_decisions(self) -> int:
+        """Number of the last decision that any leader committed; 0 before the first.
+
+        Read by a new leader, whose epoch keeps its predecessors from adding to it.
+        """
+        ...
+
     async def publish_delta(self, job_id: str, delta: bytes) -> None:
         """Sends a delta to whoever watches; nobody hears it later."""
         ...

@@ -147,6 +147,7 @@ class Commit:
 
     jobs: tuple[JobCommit, ...] = ()
     policy: PolicySettings | None = None
+    decisions: int = 0  #: number of the batch's last decision; 0: it had none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

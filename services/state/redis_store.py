@@ -315,6 +315,7 @@ class RedisState:
             self._keys.changes_channel,
             SEPARATOR.join(change.job_id for change in commit.jobs),
             b"" if commit.policy is None else encode(commit.policy),
+            commit.decisions,
         ]
 
     async def load_active_jobs(self) -> AsyncIterator[StoredJob]:
@@ -333,6 +334,9 @@ class RedisState:
     async def get_policy(self) -> PolicySettings | None:
         found = await self._connection.command("GET", self._keys.policy)
         return None if found is None else decode(PolicySettings, found)
+
+    async def get_decisions(self) -> int:
+        return int(await self._connection.command("HGET", self._keys.lead, "decisions") or 0)
 
     async def publish_delta(self, job_id: str, delta: bytes) -> None:
         await self._connection.command("PUBLISH", self._keys.deltas_channel(job_id), delta)

@@ -8,18 +8,26 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from llmsched.cli.exits import CommandFailed, Exit
 from services.common.processes import ProcessSpec
+from services.common.settings import mistakes
+from services.scheduler.core.policies import POLICIES
+from services.scheduler.core.policies.clairvoyant_srpt import ClairvoyantSrpt
+from services.scheduler.settings import SchedulerSettings
 from services.up.cluster import LocalCluster
 from services.up.stack import KNOWN_ENGINES, Stack, StackError, StackOptions, build, find_phoenix, free_port
 
 DEFAULT_DIRECTORY = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "llmsched"
+#: All but the one that must know the future.
+_POLICIES = sorted(POLICIES.keys() - {ClairvoyantSrpt.name})
 _console = Console(stderr=True)
 
 
@@ -50,8 +58,15 @@ def _key_values(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -
 @click.option("--slots", type=click.IntRange(min=1), help="Batch slots of each LLM executor.")
 @click.option("--tool-executors", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--tool-slots", type=click.IntRange(min=1), help="Slots of each tool executor.")
-@click.option("--policy", default="fcfs", show_default=True)
+@click.option("--policy", default="fcfs", show_default=True, help=f"One of: {', '.join(_POLICIES)}.")
 @click.option("--application-order", default="", help="For ps-tcs: applications, first served first, with commas.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For random: another seed, another order.")
+@click.option(
+    "--history",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Recorded jobs, as JSON lines: what sjf, srtf, hermes and carbyne learn from. Several are one history.",
+)
 @click.option(
     "--ageing",
     type=click.FloatRange(min=0),
@@ -86,6 +101,8 @@ def up(
     tool_slots: int | None,
     policy: str,
     application_order: str,
+    seed: int,
+    history: tuple[Path, ...],
     ageing: float,
     standbys: int,
     planner: str,
@@ -104,10 +121,13 @@ def up(
     scheduler_settings = {
         "policy": policy,
         "application_order": application_order,
+        "seed": str(seed),
+        "history": ",".join(map(str, history)),
         "ageing_seconds": str(ageing),
         "event_log": str(event_log or ""),
         **settings,
     }
+    _check(scheduler_settings)
     phoenix = _phoenix(directory) if tracing else None
     options = StackOptions(
         directory=directory,
@@ -145,6 +165,18 @@ def down(directory: Path) -> None:
     while _running_pid(directory) == pid:
         time.sleep(0.1)
     click.echo("ended")
+
+
+def _check(settings: Mapping[str, str]) -> None:
+    """Refuses at once what every scheduler would refuse at its start, and settings that it would not even look at."""
+    unknown = sorted(settings.keys() - SchedulerSettings.model_fields.keys())
+    problems = [f"{name}: the scheduler has no such setting" for name in unknown]
+    try:
+        SchedulerSettings.model_validate(settings)
+    except ValidationError as error:
+        problems += mistakes(error, str)
+    if problems:
+        raise CommandFailed("\n".join(problems), Exit.REFUSED)
 
 
 async def _run(options: StackOptions, phoenix: tuple[ProcessSpec, str, str] | None, wait: float) -> None:

@@ -1,0 +1,1 @@
+"""Policies compared on the same workloads: runs, statistics, files and a report."""

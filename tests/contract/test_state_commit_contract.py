@@ -183,6 +183,32 @@ class TestNumbers:
         assert job.sequence == 4
 
 
+class TestDecisions:
+    async def test_there_are_none_at_first(self, state: State) -> None:
+        assert await state.get_decisions() == 0
+
+    async def test_the_number_of_the_last_one_outlives_its_leader(self, state: State) -> None:
+        record = await submit(state)
+        first = await lead(state, "s1")
+        await state.commit(first, 1, Commit(jobs=(running(record.job_id),), decisions=3))
+        await state.commit(first, 2, commit_of(progressed(record.job_id)))  # decides nothing
+        await state.release_leadership(first)
+        second = await lead(state, "s2")
+        assert await state.get_decisions() == 3
+        await state.commit(second, 1, Commit(jobs=(progressed(record.job_id),), decisions=2**40))
+        assert await state.get_decisions() == 2**40
+
+    async def test_decisions_of_a_refused_commit_do_not_count(self, state: State) -> None:
+        record = await submit(state)
+        first = await lead(state, "s1")
+        await state.release_leadership(first)
+        second = await lead(state, "s2")
+        for leader, number, refusal in ((first, 1, LeadershipLost), (second, 2, CommitGap)):
+            with pytest.raises(refusal):
+                await state.commit(leader, number, Commit(jobs=(running(record.job_id),), decisions=9))
+        assert await state.get_decisions() == 0
+
+
 class TestLeadership:
     async def test_one_of_many_contenders_leads(self, open_state: OpenState) -> None:
         stores = [open_state(), open_state()]

@@ -22,7 +22,8 @@ from services.scheduler.core.events import (
 )
 from services.scheduler.core.model import AttemptRef
 from services.scheduler.event_log import LoggedTerm, read_log, replay
-from simulator.engine import Service, Simulation
+from simulator.attempts import FixedTimes, Service
+from simulator.engine import Simulation
 from tests.support.live import live_cluster
 
 pytestmark = [pytest.mark.slow]
@@ -139,7 +140,7 @@ async def test_live_and_simulated_drivers_dispatch_in_the_same_order(policy: str
         pytest.skip(f"in {RUNS} runs events came less than {APART} s apart: the machine is too busy for this test")
 
     world = Recorded(term)
-    simulation = Simulation(SchedulerMachine(term.policy), world, world)
+    simulation = Simulation(SchedulerMachine(term.policy), world, FixedTimes(world))
     arrivals = ExecutorAttached | JobAdmitted
     simulation.schedule(event for record in term.records for event in record.events if isinstance(event, arrivals))
     simulated = dispatches(entry.effect for entry in simulation.run())

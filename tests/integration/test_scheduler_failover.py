@@ -196,7 +196,7 @@ async def test_a_stopped_leader_hands_over_at_once() -> None:
 async def test_the_policy_survives_a_change_of_leader(state: State) -> None:
     async with Cluster.start(state) as cluster:
         first, standby = cluster.leader, await cluster.add_scheduler()
-        policy = scheduler_pb2.Policy(name="ps-tcs", application_order=["b", "a"])
+        policy = scheduler_pb2.Policy(name="ps-tcs", application_order=["b", "a"], seed=5)
         policy.ageing.FromSeconds(60)
         answer = await first.stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy=policy))
         assert answer.policy == policy

@@ -41,6 +41,7 @@ from tests.support.scheduling import (
     job,
     llm,
     lost,
+    make_policy_for_tests,
     of,
     policy_changed,
     ref,
@@ -61,7 +62,7 @@ SHAPES: dict[str, list[StageSpec]] = {
 }
 EXECUTORS = {"e1": ("llm",), "e2": ("llm", "llm:x"), "t1": ("tool:any",), "m1": ("llm", "tool:any")}
 POLICY = st.builds(
-    lambda name, ageing: PolicySettings(name=name, ageing_seconds=ageing),
+    lambda name, ageing: PolicySettings(name=name, ageing_seconds=ageing, seed=3),
     st.sampled_from(sorted(POLICIES)),
     st.sampled_from([None, 0.0, 5.0]),
 )
@@ -125,7 +126,7 @@ class Anything(RuleBasedStateMachine):
 
     @initialize(policy=POLICY, executors=st.lists(st.sampled_from(sorted(EXECUTORS)), min_size=1, unique=True))
     def begin(self, policy: PolicySettings, executors: list[str]) -> None:
-        self.machine = SchedulerMachine(policy)
+        self.machine = SchedulerMachine(policy, policies=make_policy_for_tests)
         for executor_id in executors:
             self.attach(executor_id, slots=2, incarnation="first", keep=set(), strays=[])
 
@@ -160,7 +161,8 @@ class Anything(RuleBasedStateMachine):
 
     @rule(policy=POLICY)
     def change_policy(self, policy: PolicySettings) -> None:
-        self.feed(policy_changed(at=self.now, name=policy.name, ageing_seconds=policy.ageing_seconds))
+        more = {"ageing_seconds": policy.ageing_seconds, "seed": policy.seed}
+        self.feed(policy_changed(at=self.now, name=policy.name, **more))
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 3.0, 20.0]))
     def wait(self, seconds: float) -> None:
@@ -296,7 +298,7 @@ class Anything(RuleBasedStateMachine):
                 batch += [] if one.healthy else [health(one.executor_id, False, at=self.now)]
                 batch += [draining(one.executor_id, at=self.now)] if one.draining else []
                 batch += [] if one.attached else [detached(one.executor_id, incarnation=one.incarnation, at=self.now)]
-        self.twin = SchedulerMachine(old.settings, decisions=old.decisions)
+        self.twin = SchedulerMachine(old.settings, policies=make_policy_for_tests, decisions=old.decisions)
         effects = self.twin.handle_batch(batch)
         # Questions and orders to cancel are repeated; nothing else happens, as nothing else has happened.
         assert {type(one) for one in effects} <= {Unfold, CancelAttempt}

@@ -9,7 +9,8 @@ from services.scheduler.core.effects import Dispatch, JobChanged, Unfold
 from services.scheduler.core.events import StageUnfolded
 from services.scheduler.core.model import JobState, Measurement
 from services.scheduler.core.replay import first_divergence
-from simulator.engine import Service, Simulation
+from simulator.attempts import FixedTimes, Service
+from simulator.engine import Simulation
 from tests.simulation.world import World, decisions, ends
 from tests.support.scheduling import (
     BROKEN,
@@ -19,6 +20,7 @@ from tests.support.scheduling import (
     cancel,
     job,
     llm,
+    make_policy_for_tests,
     of,
     ref,
     succeeded,
@@ -46,7 +48,7 @@ class Script:
 
 
 def simulate(script: Script, *events, policy: str = "fcfs", until: float = float("inf")) -> Simulation:
-    simulation = Simulation(SchedulerMachine(PolicySettings(name=policy)), script, script)
+    simulation = Simulation(SchedulerMachine(PolicySettings(name=policy)), script, FixedTimes(script))
     simulation.schedule(events)
     simulation.run(until)
     return simulation
@@ -154,10 +156,12 @@ def test_a_run_may_stop_early_and_go_on():
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_equal_seeds_give_equal_runs_and_a_recorded_run_replays(policy):
+    settings = PolicySettings(name=policy, ageing_seconds=20.0)
+
     def run() -> Simulation:
         world = World(seed=3, trouble=True)
-        settings = PolicySettings(name=policy, ageing_seconds=20.0)
-        simulation = Simulation(SchedulerMachine(settings), world, world, record=True)
+        machine = SchedulerMachine(settings, policies=make_policy_for_tests)
+        simulation = Simulation(machine, world, FixedTimes(world), record=True)
         simulation.schedule(world.events(30))
         simulation.run()
         return simulation
@@ -165,11 +169,11 @@ def test_equal_seeds_give_equal_runs_and_a_recorded_run_replays(policy):
     first, second = run(), run()
     assert first.trace == second.trace
     # The record is all that is needed to take the same decisions again, without planner and executors.
-    fresh = SchedulerMachine(PolicySettings(name=policy, ageing_seconds=20.0))
+    fresh = SchedulerMachine(settings, policies=make_policy_for_tests)
     assert first_divergence(fresh, first.records) is None
     # Another seed is another world.
     other = World(seed=4)
-    simulation = Simulation(SchedulerMachine(PolicySettings(name=policy)), other, other)
+    simulation = Simulation(SchedulerMachine(settings, policies=make_policy_for_tests), other, FixedTimes(other))
     simulation.schedule(other.events(30))
     assert decisions(simulation.run()) != decisions(first.trace)
 
@@ -178,3 +182,25 @@ def test_a_job_without_executors_waits_for_ever_and_the_run_ends():
     simulation = simulate(Script(), admitted(job("j", llm("a"))))
     assert [one.state for one in of(JobChanged, [entry.effect for entry in simulation.trace])] == [JobState.RUNNING]
     assert simulation.machine.counts().waiting_tasks == 1
+
+
+def test_arrivals_are_taken_as_the_run_gets_there():
+    """A workload need not fit into memory: one job is read ahead, and an observer keeps what it wants."""
+    taken: list[int] = []
+    heard: list[tuple[int, int]] = []
+
+    def arrivals():
+        for index in range(5):
+            taken.append(index)
+            yield admitted(job(f"j{index}", llm("a"), arrival=10.0 * index, order=index), at=10.0 * index)
+
+    def observe(at: float, effect: object) -> None:
+        if isinstance(effect, Dispatch):
+            heard.append((round(at), len(taken)))
+
+    script = Script()
+    machine = SchedulerMachine(PolicySettings())
+    simulation = Simulation(machine, script, FixedTimes(script), arrivals=arrivals(), observe=observe)
+    simulation.schedule([attached("e1")])
+    assert simulation.run() == []
+    assert heard == [(0, 2), (10, 3), (20, 4), (30, 5), (40, 5)]

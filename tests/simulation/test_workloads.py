@@ -11,14 +11,17 @@ from services.scheduler.core import POLICIES, PolicySettings, SchedulerMachine
 from services.scheduler.core.effects import Dispatch
 from services.scheduler.core.invariants import validate
 from services.scheduler.core.model import JobState
+from simulator.attempts import FixedTimes
 from simulator.engine import Simulation
 from tests.simulation.world import World, decisions, ends
+from tests.support.scheduling import make_policy_for_tests
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def simulate(world: World, count: int, gap: float = 2.0, **settings: object) -> Simulation:
-    simulation = Simulation(SchedulerMachine(PolicySettings(**settings)), world, world)
+    machine = SchedulerMachine(PolicySettings(**settings), policies=make_policy_for_tests)
+    simulation = Simulation(machine, world, FixedTimes(world))
     simulation.schedule(world.events(count, gap))
     simulation.run()
     validate(simulation.machine)

@@ -20,7 +20,8 @@ from services.scheduler.core.model import (
     StageSpec,
     TaskSpec,
 )
-from simulator.engine import Service, TraceEntry
+from simulator.attempts import Service
+from simulator.engine import TraceEntry
 from tests.support.scheduling import admitted, attached, cancel, dynamic, job, llm, lost, tool, unfold_failed, unfolded
 
 MAX_ROUNDS = 4

@@ -385,7 +385,14 @@ class Cluster:
         await executor.attach()
         return executor
 
-    async def submit(self, job_id: str, *stages: StageSpec, admit: bool = True, traceparent: str = "") -> None:
+    async def submit(
+        self,
+        job_id: str,
+        *stages: StageSpec,
+        application: str = "app",
+        admit: bool = True,
+        traceparent: str = "",
+    ) -> None:
         """Makes a job durable as a planner would, with an output stage behind its stages."""
         last = StageSpec(
             stage_id=OUTPUT,
@@ -396,7 +403,7 @@ class Cluster:
         )
         record = JobRecord(
             job_id=job_id,
-            application="app",
+            application=application,
             version=1,
             created_at=time.time(),
             order=0,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
+from zlib import crc32
 
+from services.profiler.core.statistics import ApplicationStatistics, StageStatistics, Statistics
 from services.scheduler.core import PolicySettings, SchedulerMachine, events, make_policy
 from services.scheduler.core.effects import Dispatch, Effect
 from services.scheduler.core.events import Event
@@ -22,12 +24,48 @@ from services.scheduler.core.model import (
     StageSpec,
     TaskSpec,
 )
-from services.scheduler.core.policies.base import Policy
+from services.scheduler.core.policies.base import Knowledge, Policy
 
 E = TypeVar("E", bound=Effect)
 
 BROKEN = Failure(reason="BROKEN", message="it broke")
 FLAKY = Failure(reason="FLAKY", message="it broke for now", retryable=True)
+
+
+# ---- knowledge -----------------------------------------------------------------------------------------------------
+
+
+def learned(*totals: float, **spans: float) -> ApplicationStatistics:
+    """An application whose jobs had these totals; `spans` are LLM stages by name, once a job, of one task (seconds)."""
+    stages = {name: StageStatistics(per_job=1.0, seconds=span, span=span, is_llm=True) for name, span in spans.items()}
+    return ApplicationStatistics(totals=tuple(sorted(totals)), stages=stages)
+
+
+def foretold(job_id: str) -> dict[str, tuple[float, ...]]:
+    """An oracle that has an answer for every job: stages "a", "b" and "c", of lengths that its name decides."""
+    lengths = crc32(job_id.encode())
+    return {"a": (lengths % 3 + 0.5,), "b": (lengths % 5 * 1.0, 1.0), "c": (lengths % 2 * 1.0,)}
+
+
+#: All that a policy may be told, of any job: some applications by name, the pooled one for all others.
+KNOWLEDGE = Knowledge(
+    statistics=Statistics(
+        applications={
+            "app-0": learned(1.0, 2.0, 9.0, a=1.0, b=3.0),
+            "app-2": learned(0.5, 1.0, a=0.5),
+            "chain": learned(20.0, 30.0, sum=3.0),
+            "fan": learned(2.0, 18.0, 25.0, split=3.0, each=6.0, join=3.0),
+            "plan": learned(8.0, 12.0, 16.0, plan=3.0, say=3.0),
+        },
+        pooled=learned(1.0, 2.0, 4.0, 4.0, 9.0, a=1.0, b=3.0, c=2.0),
+    ),
+    oracle=foretold,
+)
+
+
+def make_policy_for_tests(settings: PolicySettings) -> Policy:
+    """Makes any policy, knowing `KNOWLEDGE`."""
+    return make_policy(settings, KNOWLEDGE)
 
 
 # ---- jobs ----------------------------------------------------------------------------------------------------------

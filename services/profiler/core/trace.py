@@ -1,4 +1,4 @@
-"""Recorded jobs: the trace format (docs/trace-format.md) as values, and a reader that accepts nothing else.
+"""Recorded jobs: the trace format (docs/trace-format.md) as values, a reader that accepts nothing else, a writer.
 
 A *workload* says when each job arrives and must say how long everything takes; a *history* is for learning, and what
 it does not know is null.
@@ -6,18 +6,19 @@ it does not know is null.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, SkipValidation, TypeAdapter, ValidationError
 
 Structure = Literal["static", "width", "chain", "chain+width", "generated"]
-Tokens = Annotated[int, Field(ge=0, strict=True)]
+Tokens = Annotated[int, Field(ge=0, le=2**53, strict=True)]  # beyond that a float does not count in ones
 Seconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 
-#: How many bad lines an error names at most.
+#: How many problems an error names at most.
 MAX_PROBLEMS = 20
 
 
@@ -48,7 +49,7 @@ class TraceStage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceJob:
     app: Name
-    stages: Annotated[tuple[TraceStage, ...], Field(min_length=1)]  #: in a topological order
+    stages: tuple[TraceStage, ...]  #: in a topological order; one at least
     job_id: str = ""
     structure: Structure = "static"
     group: str | None = None  #: of the underlying input
@@ -58,7 +59,9 @@ class TraceJob:
     planner: str | None = None
     domain: str | None = None
     arrival_seconds: Seconds | None = None  #: workloads only
-    line: int = 0  #: where it was read, from 1
+    recorded_jct_seconds: Seconds | None = None  #: of the job's live run, other jobs beside it
+    recorded_policy: str | None = None  #: of that run
+    line: SkipValidation[int] = 0  #: where it was read, from 1; no field of the format
 
 
 class TraceError(ValueError):
@@ -68,6 +71,10 @@ class TraceError(ValueError):
         super().__init__("\n".join(problems))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[type[TraceError], tuple[list[str]]]:
+        # Errors of other processes come pickled, and an exception pickles as its message.
+        return type(self), (self.problems,)
+
 
 _JOB = TypeAdapter(TraceJob)
 
@@ -75,36 +82,88 @@ _JOB = TypeAdapter(TraceJob)
 def read_workload(lines: Iterable[str | bytes], source: str) -> Iterator[TraceJob]:
     """Yields the jobs of a workload in the order of their arrival. Reads on only as the caller does.
 
+    Args: `source` stands before the number of a line in errors: the file's name. Blank lines do not count as jobs.
+
     Raises:
-        TraceError: a line breaks the format, or something that the simulation needs is null. Raised at the first bad
-            line, with all of that line's problems and those of the bad lines that follow it.
+        TraceError: a line breaks the format, something that the simulation needs is null, or there are no jobs at all.
+            Raised at the first bad line, with all of that line's problems and those of the bad lines that follow it,
+            `MAX_PROBLEMS` at most.
     """
     return _read(lines, source, workload=True)
 
 
 def read_history(lines: Iterable[str | bytes], source: str) -> Iterator[TraceJob]:
-    """Yields the jobs of a history. Raises TraceError as `read_workload` does."""
+    """Yields the jobs of a history. Args and errors are those of `read_workload`; null is accepted for unknown."""
     return _read(lines, source, workload=False)
+
+
+def write_jobs(jobs: Iterable[TraceJob]) -> Iterator[str]:
+    """Yields a line for each job, newline included: a workload if the jobs have arrivals, else a history.
+
+    Reading the lines gives the jobs back, but for `line`, and for `job_id` where it was empty.
+    """
+    for job in jobs:
+        fields = {name: getattr(job, name) for name in _ALWAYS}
+        fields |= {name: value for name in _IF_KNOWN if (value := getattr(job, name)) is not None}
+        fields["stages"] = [_stage_fields(stage) for stage in job.stages]
+        yield json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+_ALWAYS = ("app", "job_id", "structure")
+_IF_KNOWN = (
+    "group",
+    "job_seconds",
+    "request_tokens",
+    "input_class",
+    "planner",
+    "domain",
+    "arrival_seconds",
+    "recorded_jct_seconds",
+    "recorded_policy",
+)
+
+
+def _stage_fields(stage: TraceStage) -> dict[str, Any]:
+    return {
+        "id": stage.id,
+        "name": stage.name,
+        "kind": stage.kind,
+        "parents": stage.parents,
+        "generated_by": stage.generated_by,
+        "width_by": stage.width_by,
+        "tasks": [_task_fields(stage, task) for task in stage.tasks],
+    }
+
+
+def _task_fields(stage: TraceStage, task: TraceTask) -> dict[str, Any]:
+    if not stage.is_llm and task.prompt_tokens is None and task.output_tokens is None:
+        return {"seconds": task.seconds}
+    return {"prompt_tokens": task.prompt_tokens, "output_tokens": task.output_tokens, "seconds": task.seconds}
 
 
 def _read(lines: Iterable[str | bytes], source: str, *, workload: bool) -> Iterator[TraceJob]:
     problems: list[str] = []
     latest = 0.0
+    empty = True
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        empty = False
         job, found = _parse(line, number)
-        if job is not None and not found:
+        if job is not None:
             found = [
                 *_structure_problems(job),
                 *(_workload_problems(job, latest) if workload else _history_problems(job)),
             ]
             latest = max(latest, job.arrival_seconds or 0.0)
         problems += [f"{source}:{number}: {problem}" for problem in found]
-        if len(problems) >= MAX_PROBLEMS:
+        if len(problems) > MAX_PROBLEMS:
+            problems[MAX_PROBLEMS:] = [f"{source}: there may be more; reading stopped at line {number}"]
             break
         if job is not None and not problems:
             yield job
+    if empty:
+        problems.append(f"{source}: no jobs: each line holds one")
     if problems:
         raise TraceError(problems)
 
@@ -123,6 +182,8 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _structure_problems(job: TraceJob) -> Iterator[str]:
+    if not job.stages:
+        yield "stages: none; a job has one at least"
     earlier: set[str] = set()
     for index, stage in enumerate(job.stages):
         where = f"stages[{index}]"
@@ -130,11 +191,17 @@ def _structure_problems(job: TraceJob) -> Iterator[str]:
             yield f"{where}.id: {stage.id!r} is taken by an earlier stage"
         for field, named in (("generated_by", stage.generated_by), ("width_by", stage.width_by)):
             if named is not None and named not in earlier:
-                yield f"{where}.{field}: {named!r} is no earlier stage"
-        for parent in stage.parents:
+                yield f"{where}.{field}: {_not_earlier(job, named)}"
+        for place, parent in enumerate(stage.parents):
             if parent not in earlier:
-                yield f"{where}.parents: {parent!r} is no earlier stage"
+                yield f"{where}.parents[{place}]: {_not_earlier(job, parent)}"
         earlier.add(stage.id)
+
+
+def _not_earlier(job: TraceJob, named: str) -> str:
+    if any(stage.id == named for stage in job.stages):
+        return f"{named!r} is no earlier stage; stages stand in topological order"
+    return f"no stage has the id {named!r}"
 
 
 def _history_problems(job: TraceJob) -> Iterator[str]:
@@ -153,4 +220,4 @@ def _workload_problems(job: TraceJob, latest: float) -> Iterator[str]:
             for field in needed:
                 if getattr(task, field) is None:
                     where = f"stages[{index}].tasks[{place}].{field}"
-                    yield f"{where}: null or missing (stage {stage.id!r}); a workload must say how long all takes"
+                    yield f"{where}: unknown in task {place} of stage {stage.id!r}; a workload says how long all takes"

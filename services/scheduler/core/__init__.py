@@ -2,8 +2,9 @@
 
 Rules of this package:
 
-1. Standard library only, and of that nothing that waits, reads or draws: no clock, no I/O, no logging, no randomness.
-   Time comes in with each event. What looks random is a hash of a seed and a number that grows.
+1. Standard library (and `sortedcontainers`) only, and of that nothing that waits, reads or draws: no clock, no I/O, no
+   logging, no randomness. Time comes in with each event. What looks random is a hash of a seed and a number that grows.
+   Of the other cores it knows `profiler.core.statistics`: values that policies may be given.
 2. Events in, effects out: `SchedulerMachine.handle` is the only way to change anything. An event that does not fit
    is refused and changes nothing.
 3. Equal events give equal effects, in whatever process: nothing depends on hash seeds, object ids or wall time.

@@ -118,10 +118,12 @@ class SchedulerMachine:
     def queue(self, at: float | None = None) -> list[QueueEntry]:
         """Stages with waiting tasks in the order of dispatch, were all slots alike.
 
-        `at` (seconds) applies the ageing guard as of that time; without it the order is the policy's alone.
+        The first is the next to go; with a policy that draws, the first of each requirement is, if its slot is the
+        next to become free. `at` (seconds) applies the ageing guard as of that time; without it the order is the
+        policy's alone.
         """
         entries = []
-        for key, stage, rule in self._lifecycle.queue.ordered(at):
+        for key, stage, rule in self._lifecycle.queue.ordered(at, self._decisions + 1):
             assert stage.view is not None
             entries.append(
                 QueueEntry(
@@ -165,7 +167,8 @@ class SchedulerMachine:
 
     def _fill_slots(self) -> None:
         """Dispatches until no waiting task has an executor with a free slot: no slot is left free on purpose."""
-        while (choice := self._lifecycle.queue.choose(self._lifecycle.at, self._fleet.place)) is not None:
+        lifecycle, place = self._lifecycle, self._fleet.place
+        while (choice := lifecycle.queue.choose(lifecycle.at, place, self._decisions + 1)) is not None:
             self._dispatch(choice)
 
     def _dispatch(self, choice: Choice) -> None:

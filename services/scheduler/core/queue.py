@@ -1,19 +1,29 @@
-"""What waits, smallest key first: a change costs O(log n), a decision O(number of requirements + log n)."""
+"""What waits, smallest key first: a change costs O(log n), a decision O(number of requirements + log n).
+
+Policies that draw are no exception: their lines can be indexed.
+"""
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
+
+from sortedcontainers import SortedKeyList  # type: ignore[import-untyped]
 
 from services.scheduler.core.executors import Executor
 from services.scheduler.core.jobs import Job, Stage
-from services.scheduler.core.policies.base import Key, Moment, Policy
+from services.scheduler.core.policies.base import DrawingPolicy, Key, Moment, Policy
 
 K = TypeVar("K", bound=tuple[Any, ...])
 T = TypeVar("T")
 
+Draw = Callable[[int, int], int]  #: as DrawingPolicy.draw
+Place = Callable[[str], Executor | None]  #: an executor with a free slot for a requirement, if there is one
 Rank = tuple[Key, str, str]  #: the policy's key, then names in case it left a tie: job id, stage id
 Age = tuple[float, float, int, int, str, str]  #: ready at, arrival, order, position, job id, stage id
 
@@ -69,6 +79,48 @@ class Ordered(Generic[K, T]):
         return [(key, item) for key, _, item in self._current.values()]
 
 
+class Indexed(Generic[K, T]):
+    """Items in the order of their keys, which must differ; any place in it is found in O(log n)."""
+
+    __slots__ = ("_current", "_entries")
+
+    def __init__(self) -> None:
+        self._current: dict[T, K] = {}
+        self._entries = SortedKeyList(key=itemgetter(0))
+
+    def __len__(self) -> int:
+        return len(self._current)
+
+    def put(self, item: T, key: K) -> None:
+        """Adds the item, or moves it to its new key."""
+        self.discard(item)
+        self._current[item] = key
+        self._entries.add((key, item))
+
+    def discard(self, item: T) -> None:
+        """Takes the item out, if it is there."""
+        if item in self._current:
+            self._entries.remove((self._current.pop(item), item))
+
+    def head(self) -> tuple[K, T] | None:
+        """The smallest key and its item; None when empty."""
+        return self.at(0) if self._current else None
+
+    def at(self, index: int) -> tuple[K, T]:
+        """The key and the item in this place, from 0."""
+        entry: tuple[K, T] = self._entries[index]
+        return entry
+
+    def items(self) -> list[tuple[K, T]]:
+        """All items, in order, with their keys."""
+        return list(self._entries)
+
+    def drawn(self, draw: Draw, decision: int) -> list[tuple[K, T]]:
+        """All items in the order in which draws would take them out, one at each decision from this one on."""
+        left = self._entries.copy()
+        return [left.pop(draw(decision + place, len(left))) for place in range(len(left))]
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The stage that goes first, and where."""
@@ -84,8 +136,8 @@ class Line:
 
     __slots__ = ("by_age", "by_key")
 
-    def __init__(self) -> None:
-        self.by_key: Ordered[Rank, Stage] = Ordered()
+    def __init__(self, by_key: Ordered[Rank, Stage] | Indexed[Rank, Stage]) -> None:
+        self.by_key = by_key  #: indexed under policies that draw only, as that costs more
         self.by_age: Ordered[Age, Stage] = Ordered()  #: used under the ageing guard only
 
 
@@ -95,10 +147,11 @@ class ReadyQueue:
     A stage's key is computed when it is put in, and again after those moments of its job that the policy names.
     """
 
-    __slots__ = ("_ageing_seconds", "_policy", "_stale", "lines")
+    __slots__ = ("_ageing_seconds", "_draw", "_policy", "_stale", "lines")
 
     def __init__(self, policy: Policy, ageing_seconds: float | None) -> None:
         self._policy = policy
+        self._draw: Draw | None = policy.draw if isinstance(policy, DrawingPolicy) else None
         self._ageing_seconds = ageing_seconds
         self._stale: dict[Job, None] = {}  #: jobs whose keys must be computed again; a dict keeps their order
         self.lines: dict[str, Line] = {}
@@ -114,7 +167,7 @@ class ReadyQueue:
         """Adds a stage that has READY tasks."""
         line = self.lines.get(stage.spec.requirement)
         if line is None:
-            line = self.lines[stage.spec.requirement] = Line()
+            line = self.lines[stage.spec.requirement] = Line(Ordered() if self._draw is None else Indexed())
         stage.job.queued[stage] = None
         line.by_key.put(stage, self.key(stage))
         if self._ageing_seconds is not None:
@@ -148,15 +201,32 @@ class ReadyQueue:
                 self.lines[stage.spec.requirement].by_key.put(stage, self.key(stage))
         self._stale.clear()
 
-    def choose(self, at: float, place: Callable[[str], Executor | None]) -> Choice | None:
-        """The stage that goes first among those for whose requirement `place` has an executor.
+    def choose(self, at: float, place: Place, decision: int) -> Choice | None:
+        """The stage that goes at this decision (from 1), of those for whose requirement `place` has an executor.
 
-        A stage that has waited for longer than the policy's ageing limit goes before all younger ones, the oldest
-        first: whatever the policy, a stage is overtaken only by stages that became ready at most that much later.
+        It is the first, unless the policy draws. A stage that has waited for longer than the policy's ageing limit
+        goes before all younger ones, the oldest first: whatever the policy, a stage is overtaken only by stages that
+        became ready at most that much later.
         """
         self.settle()
+        if self._ageing_seconds is not None and (oldest := self._oldest(at, place)) is not None:
+            return oldest
+        return self._first(place) if self._draw is None else self._drawn(place, self._draw, decision)
+
+    def _oldest(self, at: float, place: Place) -> Choice | None:
+        """The stage that has waited longest, of those that the ageing guard puts first."""
+        best: tuple[Age, Stage, Executor] | None = None
+        for requirement, line in self.lines.items():
+            head = line.by_age.head()
+            assert head is not None
+            if self.is_aged(head[1], at) and (best is None or head[0] < best[0]):
+                executor = place(requirement)
+                best = best if executor is None else (*head, executor)
+        return None if best is None else Choice(best[1], best[2], self.key(best[1])[0], "ageing")
+
+    def _first(self, place: Place) -> Choice | None:
+        """The stage with the smallest key."""
         best: tuple[Rank, Stage, Executor] | None = None
-        oldest: tuple[Age, Stage, Executor] | None = None
         for requirement, line in self.lines.items():
             executor = place(requirement)
             if executor is None:
@@ -165,28 +235,53 @@ class ReadyQueue:
             assert head is not None
             if best is None or head[0] < best[0]:
                 best = (*head, executor)
-            senior = line.by_age.head()
-            if senior is not None and self.is_aged(senior[1], at) and (oldest is None or senior[0] < oldest[0]):
-                oldest = (*senior, executor)
-        if oldest is not None:
-            return Choice(oldest[1], oldest[2], self.key(oldest[1])[0], "ageing")
         return None if best is None else Choice(best[1], best[2], best[0][0], "policy")
+
+    def _drawn(self, place: Place, draw: Draw, decision: int) -> Choice | None:
+        """The stage that is drawn: first the line, by a place in all of them in one row, then the place in the line.
+
+        If the draw is a hash modulo the number of candidates, each has the same chance all the same: the places of a
+        line are as many consecutive numbers as it is long, and so have different remainders.
+        """
+        free = [
+            (_indexed(line), executor)
+            for requirement, line in sorted(self.lines.items(), key=itemgetter(0))
+            if (executor := place(requirement)) is not None
+        ]
+        if not free:
+            return None
+        ends = list(accumulate(len(line) for line, _ in free))
+        line, executor = free[bisect_right(ends, draw(decision, ends[-1]))]
+        rank, stage = line.at(draw(decision, len(line)))
+        return Choice(stage, executor, rank[0], "policy")
 
     def is_aged(self, stage: Stage, at: float) -> bool:
         """Whether the ageing guard puts the stage first."""
         limit = self._ageing_seconds
         return limit is not None and stage.ready_at is not None and at - stage.ready_at > limit
 
-    def ordered(self, at: float | None) -> list[tuple[Key, Stage, str]]:
-        """All stages as `choose` would take them, had every requirement a free slot: key, stage, rule."""
+    def ordered(self, at: float | None, decision: int) -> list[tuple[Key, Stage, str]]:
+        """All stages as `choose` would take them, had every requirement a free slot: key, stage, rule.
+
+        With a policy that draws, each requirement is drawn for on its own, from this decision on: what comes first of
+        a requirement is what goes if the next free slot is for that.
+        """
         self.settle()
-        waiting = [entry for line in self.lines.values() for entry in line.by_key.items()]
-        waiting.sort(key=lambda entry: entry[0])
-        aged = [] if at is None else [entry for entry in waiting if self.is_aged(entry[1], at)]
-        aged.sort(key=lambda entry: age(entry[1]))
-        rows = [(key[0], stage, "ageing") for key, stage in aged]
-        old = {stage for _, stage in aged}
-        return rows + [(key[0], stage, "policy") for key, stage in waiting if stage not in old]
+        waiting = [(0, *entry) for line in self.lines.values() for entry in line.by_key.items()]
+        if self._draw is not None:
+            lines = [_indexed(line).drawn(self._draw, decision) for line in self.lines.values()]
+            waiting = [(place, *entry) for line in lines for place, entry in enumerate(line)]
+        waiting.sort(key=itemgetter(0, 1))
+        aged = [] if at is None else [entry for entry in waiting if self.is_aged(entry[2], at)]
+        aged.sort(key=lambda entry: age(entry[2]))
+        rows = [(key[0], stage, "ageing") for _, key, stage in aged]
+        old = {stage for _, _, stage in aged}
+        return rows + [(key[0], stage, "policy") for _, key, stage in waiting if stage not in old]
+
+
+def _indexed(line: Line) -> Indexed[Rank, Stage]:
+    assert isinstance(line.by_key, Indexed)
+    return line.by_key
 
 
 def age(stage: Stage) -> Age:

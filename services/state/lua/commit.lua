@@ -4,15 +4,15 @@
 --
 -- KEYS  lead, active, pending, ended, observations, policy, then for each job: job, stages, payloads, results, events
 -- ARGV  epoch, instance, number, max events, max observations, retention (ms), channel, notification, policy or '',
---       then for each job: its id, '1' if it finished, four lists of hash fields (of job, stages, payloads, results;
+--       number of the last decision or 0, then for each job: its id, '1' if it finished, four lists of hash fields (of job, stages, payloads, results;
 --       each: how many, then pairs), two lists of values (events, observations; each: how many, then they)
 -- Gives {'DONE'}, {'LOST', the epoch now} or {'GAP', what is missing}. A number that was applied before is DONE.
 
 local lead, active, pending, ended, observations, policy_key = unpack(KEYS, 1, 6)
 local epoch, instance, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local max_events, max_observations, retention = ARGV[4], ARGV[5], tonumber(ARGV[6])
-local channel, notification, policy = ARGV[7], ARGV[8], ARGV[9]
-local position = 9
+local channel, notification, policy, decisions = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local position = 10
 
 local function take()
   position = position + 1
@@ -95,6 +95,9 @@ for index = 7, #KEYS, 5 do
 end
 
 redis.call('HSET', lead, 'number', ARGV[3])
+if decisions ~= '0' then
+  redis.call('HSET', lead, 'decisions', decisions)
+end
 if policy ~= '' then
   redis.call('SET', policy_key, policy)
 end

@@ -143,6 +143,9 @@ def test_policies_go_both_ways() -> None:
     for ageing in (None, timedelta(), timedelta(seconds=90)):
         policy = Policy(name="ps-tcs", application_order=("a", "b"), ageing=ageing)
         assert conversion.policy(conversion.policy_to_wire(policy)) == policy
+    for seed in (None, 0, -3):
+        policy = Policy(name="random", seed=seed)
+        assert conversion.policy(conversion.policy_to_wire(policy)) == policy
 
 
 def test_outputs_of_models_and_tools() -> None:

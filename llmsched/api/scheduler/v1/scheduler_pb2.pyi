@@ -195,14 +195,16 @@ class WatchDecisionsResponse(_message.Message):
     def __init__(self, decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("name", "application_order", "ageing")
+    __slots__ = ("name", "application_order", "ageing", "seed")
     NAME_FIELD_NUMBER: _ClassVar[int]
     APPLICATION_ORDER_FIELD_NUMBER: _ClassVar[int]
     AGEING_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     name: str
     application_order: _containers.RepeatedScalarFieldContainer[str]
     ageing: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., application_order: _Optional[_Iterable[str]] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    seed: int
+    def __init__(self, name: _Optional[str] = ..., application_order: _Optional[_Iterable[str]] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class GetPolicyRequest(_message.Message):
     __slots__ = ()

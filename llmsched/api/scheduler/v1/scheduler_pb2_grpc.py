@@ -143,7 +143,8 @@ class SchedulerServiceServicer(object):
 
     def SetPolicy(self, request, context):
         """Changes the policy from the next decision on; survives a change of leader. Idempotent.
-        Errors: INVALID_ARGUMENT/UNKNOWN_POLICY, INVALID_ARGUMENT/INVALID_POLICY_PARAMETERS.
+        Errors: INVALID_ARGUMENT/UNKNOWN_POLICY, INVALID_ARGUMENT/INVALID_POLICY_PARAMETERS (also for a policy that needs a
+        history where the scheduler has none, or that only simulations can run).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

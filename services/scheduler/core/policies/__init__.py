@@ -6,17 +6,39 @@ import math
 from collections.abc import Callable, Mapping
 
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies.base import Knowledge, Policy
+from services.scheduler.core.policies.argus import Argus
+from services.scheduler.core.policies.base import Knowledge, Policy, UnknownPolicy
+from services.scheduler.core.policies.carbyne import Carbyne
+from services.scheduler.core.policies.clairvoyant_srpt import ClairvoyantSrpt
 from services.scheduler.core.policies.fair import Fair
 from services.scheduler.core.policies.fcfs import Fcfs
+from services.scheduler.core.policies.hermes import Hermes
+from services.scheduler.core.policies.plas import Plas
 from services.scheduler.core.policies.ps_tcs import PsTcs
+from services.scheduler.core.policies.random import Random
 from services.scheduler.core.policies.request_fcfs import RequestFcfs
+from services.scheduler.core.policies.sjf import Sjf
+from services.scheduler.core.policies.srtf import Srtf
 
 __all__ = ["POLICIES", "UnknownPolicy", "make_policy"]
 
 #: How to make each policy of its settings.
 POLICIES: Mapping[str, Callable[[PolicySettings, Knowledge], Policy]] = {
-    policy.name: policy for policy in (Fcfs, RequestFcfs, Fair, PsTcs)
+    policy.name: policy
+    for policy in (
+        Argus,
+        Carbyne,
+        ClairvoyantSrpt,
+        Fair,
+        Fcfs,
+        Hermes,
+        Plas,
+        PsTcs,
+        Random,
+        RequestFcfs,
+        Sjf,
+        Srtf,
+    )
 }
 
 #: What a policy knows that is told of nothing but its jobs.
@@ -24,10 +46,6 @@ NOTHING = Knowledge()
 
 #: Settings that only some policies take, and which.
 _PARAMETERS = {"application_order": ("ps-tcs",)}
-
-
-class UnknownPolicy(ValueError):
-    """The settings name no policy, or give one a parameter that it cannot have."""
 
 
 def make_policy(settings: PolicySettings, knowledge: Knowledge = NOTHING) -> Policy:

@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from services.profiler.core.statistics import Statistics
+from services.profiler.core.statistics import Statistics, WorkModel
 from services.scheduler.core.model import Measurement, StageKind, StageSpec, StageState, TaskSpec, TaskState
 
-Key = tuple[object, ...]  #: comparable with every other key of the same policy
+Key = tuple[object, ...]  #: numbers and strings; comparable with every other key of the same policy
+
+
+class UnknownPolicy(ValueError):
+    """The settings name no policy, give one a parameter that it cannot have, or it lacks what it needs to know."""
 
 
 class Moment(StrEnum):
@@ -52,6 +56,11 @@ class StageFacts(Protocol):
         """Empty before the stage has become ready."""
         ...
 
+    @property
+    def waits_on(self) -> Sequence[str]:
+        """The stages that its unfolding has added: it waits for them as for its parents."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True)
 class JobView:
@@ -68,6 +77,10 @@ class JobView:
     done_prompt_tokens: int = 0  #: of LLM tasks that ended
     done_output_tokens: int = 0
     stages: Mapping[str, StageFacts] = field(default_factory=dict)  #: by id: those that the job has shown so far
+
+    def done_work(self, model: WorkModel) -> float:
+        """Work of the tasks that have ended (seconds): LLM calls as if alone in an engine, tools as they ran."""
+        return model.work(self.done_prompt_tokens, self.done_output_tokens) + self.attained_tool_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +104,7 @@ class Policy(Protocol):
     rekey_on: frozenset[Moment]
 
     def key(self, job: JobView, stage: StageView) -> Key:
-        """Smallest goes first. Must end in (job.order, stage.position), so that no two stages tie."""
+        """Smallest goes first. Must end in (job.arrival, job.order, stage.position), so that no two stages tie."""
         ...
 
 
@@ -100,7 +113,11 @@ class DrawingPolicy(Policy, Protocol):
     """A policy that does not always take the head of its order."""
 
     def draw(self, decision: int, waiting: int) -> int:
-        """Which of `waiting` candidates (in the order of their keys, from 0) goes next at this decision (from 1)."""
+        """Which of `waiting` candidates, numbered from 0, goes next at this decision (from 1): a pure function.
+
+        Candidates stand in the order of their keys. Where stages with several requirements could go, the same
+        question is asked twice: once for the requirement, all candidates in one row, and once inside it.
+        """
         ...
 
 
@@ -114,6 +131,18 @@ class Knowledge:
 
     statistics: Statistics | None = None  #: of a history
     oracle: Oracle | None = None
+
+    def statistics_for(self, policy: str) -> Statistics:
+        """The statistics. Raises UnknownPolicy if there are none."""
+        if self.statistics is None:
+            raise UnknownPolicy(f"policy {policy!r} needs a history to learn from, and none was given")
+        return self.statistics
+
+    def oracle_for(self, policy: str) -> Oracle:
+        """The oracle. Raises UnknownPolicy if there is none."""
+        if self.oracle is None:
+            raise UnknownPolicy(f"policy {policy!r} needs to know the future, which only a simulation does")
+        return self.oracle
 
 
 def order(policy: Policy, ready: Sequence[tuple[JobView, StageView]]) -> list[tuple[JobView, StageView]]:

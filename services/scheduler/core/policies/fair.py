@@ -9,7 +9,9 @@ from services.scheduler.core.policies.base import JobView, Key, Knowledge, Momen
 class Fair:
     """The job with the fewest running tasks goes first, then the one that arrived first: max-min over jobs.
 
-    Source: max-min fairness, as in Hadoop's and Spark's fair schedulers, one pool a job. Starvation: possible. While
+    Source: max-min fairness, as in Hadoop's and Spark's fair schedulers, one pool a job. Faithful: a slot goes to whom
+    has fewest. Adapted: LLM slots and tool slots count alike. Left out: weights, minimum shares, pools of several
+    jobs, and preemption, so that shares are fair only as far as slots become free. Starvation: possible. While
     new jobs with nothing running keep taking every slot that becomes free, a job that has a task running gets no
     second one; run it under the ageing guard (`ageing_seconds`) for a bound.
     """

@@ -9,8 +9,9 @@ from services.scheduler.core.policies.base import JobView, Key, Knowledge, Momen
 class Fcfs:
     """Stages of the job that arrived first go first; inside a job, by topological position.
 
-    Source: the FCFS row of the LLMSched poster's Table I. Starvation: none. Only jobs that arrived earlier go before
-    a job, and there are finitely many of them.
+    Source: the FCFS row of the LLMSched poster's Table I. Faithful: the order of arrival decides alone. Adapted:
+    arrival is the job's, not the request's; a slot that the first job has no use for goes to the next one. Left out:
+    nothing. Starvation: none. Only jobs that arrived earlier go before a job, and there are finitely many of them.
     """
 
     name = "fcfs"

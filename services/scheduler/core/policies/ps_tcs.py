@@ -12,11 +12,12 @@ STRUCTURES = ("generated", "chain+width", "chain", "width", "static")
 class PsTcs:
     """Jobs of applications that come first in a configured order go first; inside an application, by arrival.
 
-    Source: PS-TCS of the LLMSched poster (task automation, then code generation, then sorting). Without a configured
-    order the structure of an application stands in for its place (ours): with generated stages, a chain that unrolls
-    and has parallel parts, a chain, parallel parts, all known at arrival. Applications missing from a configured
-    order come after all that are named in it, by structure. Starvation: possible, for applications late in the
-    order; run it under the ageing guard (`ageing_seconds`) for a bound.
+    Source: PS-TCS of the LLMSched poster (task automation, then code generation, then sorting). Faithful: a fixed
+    order of applications. Adapted: the order is a setting; without one the structure of an application stands in for
+    its place (ours): with generated stages, a chain that unrolls and has parallel parts, a chain, parallel parts, all
+    known at arrival. Applications missing from a configured order come after all that are named in it, by structure.
+    Left out: nothing that the poster tells. Starvation: possible, for applications late in the order; run it under
+    the ageing guard (`ageing_seconds`) for a bound.
     """
 
     name = "ps-tcs"

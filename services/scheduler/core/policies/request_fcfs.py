@@ -9,8 +9,10 @@ from services.scheduler.core.policies.base import JobView, Key, Knowledge, Momen
 class RequestFcfs:
     """The stage that became ready first goes first, whatever its job: each request counts as a job of its own.
 
-    Source: the default order of vLLM and SGLang, which see requests and know of no jobs. Starvation: none. Only
-    stages that became ready earlier go before a stage.
+    Source: the default order of vLLM and SGLang, which see requests and know of no jobs. Faithful: requests go in the
+    order of their coming. Adapted: the tasks of a stage come at the moment at which the stage becomes ready, and tools
+    are served in the same way. Left out: what engines do inside a batch (preemption when memory runs out, reordering
+    for shared prefixes). Starvation: none. Only stages that became ready earlier go before a stage.
     """
 
     name = "request-fcfs"

@@ -50,7 +50,8 @@ def test_policy(run: Run, scheduler: FakeScheduler) -> None:
     sent = scheduler.requests("SetPolicy")[0].policy
     assert (list(sent.application_order), sent.ageing.seconds) == (["b", "a"], 90)
     shown = documents(run("policy", "show", "-o", "json"))
-    assert shown["policy"] == {"name": "ps-tcs", "application_order": ["b", "a"], "ageing": 90}
+    assert shown["policy"] == {"name": "ps-tcs", "application_order": ["b", "a"], "ageing": 90, "seed": None}
+    assert run("policy", "set", "random", "--seed", "7").stdout == "random, seed 7\n"
     assert documents(run("policy", "set", "fcfs", "-o", "json"))["name"] == "fcfs"
 
 

@@ -102,7 +102,7 @@ def test_a_result_becomes_a_measurement() -> None:
     assert (measured.total_seconds, measured.prefill_seconds) == (1.5, 0.0)
 
 
-def test_ageing_of_a_policy_may_be_set_left_alone_or_switched_off() -> None:
+def test_ageing_and_seed_of_a_policy_may_be_set_or_left_alone_and_ageing_switched_off() -> None:
     default = PolicySettings(ageing_seconds=300.0, seed=5)
     silent = scheduler_pb2.Policy(name="fair")
     assert convert.policy_to_core(silent, default=default).ageing_seconds == 300.0
@@ -112,6 +112,8 @@ def test_ageing_of_a_policy_may_be_set_left_alone_or_switched_off() -> None:
     policy = convert.policy_to_core(own, default=default)
     assert policy == PolicySettings(name="fair", ageing_seconds=2.5, application_order=("a",), seed=5)
     assert convert.policy_to_core(convert.policy_to_proto(policy), default=default) == policy
+    seeded = scheduler_pb2.Policy(name="random", seed=0)
+    assert convert.policy_to_core(seeded, default=default).seed == 0
 
 
 def test_offers_follow_from_models_and_tools() -> None:

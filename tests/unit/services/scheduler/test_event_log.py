@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.scheduler.core import PolicySettings, SchedulerMachine, effects, events
+from services.scheduler.core import PolicySettings, SchedulerMachine, effects, events, make_policy
 from services.scheduler.core.model import (
     AttemptRef,
     Failure,
@@ -17,6 +18,7 @@ from services.scheduler.core.model import (
     TaskSpec,
     TaskState,
 )
+from services.scheduler.core.policies.base import Knowledge
 from services.scheduler.event_log import EventLog, read_log, replay
 from tests.support import scheduling as make
 
@@ -65,9 +67,10 @@ EFFECTS: list[effects.Effect] = [
 
 def write(path: Path, *batches: tuple[list[events.Event], list[effects.Effect]], policy: PolicySettings) -> None:
     log = EventLog(str(path))
-    log.begin(5, policy)
+    log.begin(5, policy, decisions=17, statistics=make.KNOWLEDGE.statistics)
     for batch in batches:
         log.handled(*batch, seconds=0.0)
+    log.handled([], [], seconds=0.0, dispatch=False)
     log.close()
 
 
@@ -86,9 +89,11 @@ def test_everything_reads_back_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path / "log", (EVENTS, EFFECTS), policy=policy)
     (term,) = read_log(tmp_path / "log")
     assert (term.epoch, term.policy) == (5, policy)
-    (record,) = term.records
+    assert (term.decisions, term.statistics) == (17, make.KNOWLEDGE.statistics)
+    record, last = term.records
     assert record.events == tuple(EVENTS)
     assert record.effects == tuple(EFFECTS)
+    assert (record.dispatch, last.dispatch) == (True, False)
     # An integer is not a float, however equal.
     dispatch = record.effects[5]
     assert isinstance(dispatch, effects.Dispatch)
@@ -118,6 +123,31 @@ def log_of_a_run(tmp_path: Path) -> Path:
 
 def test_a_log_replays_term_by_term(log_of_a_run: Path) -> None:
     assert [term.epoch for term in read_log(log_of_a_run)] == [1, 2]
+    assert replay(log_of_a_run) is None
+
+
+def test_a_log_replays_with_what_its_policies_knew_and_the_numbers_of_its_decisions(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = EventLog(str(path))
+    policies = partial(make_policy, knowledge=Knowledge(statistics=make.KNOWLEDGE.statistics))
+    machine = SchedulerMachine(PolicySettings(name="srtf"), policies=policies, decisions=40)
+    log.begin(1, PolicySettings(name="srtf"), decisions=40, statistics=make.KNOWLEDGE.statistics)
+    for batch, dispatch in (
+        ([make.attached("llm-0"), make.admitted(make.job("job", make.llm("a")))], True),
+        ([make.unfolded("job", "a", tasks=1)], False),
+        ([make.policy_changed(name="sjf")], True),
+    ):
+        log.handled(batch, machine.handle_batch(batch, dispatch=dispatch), 0.0, dispatch=dispatch)
+    log.close()
+    assert machine.decisions == 41
+    assert replay(path) is None
+
+
+def test_a_log_from_before_statistics_and_decisions_replays(log_of_a_run: Path) -> None:
+    text = log_of_a_run.read_text()
+    older = text.replace(',"decisions":0,"statistics":null', "")
+    assert older != text
+    log_of_a_run.write_text(older)
     assert replay(log_of_a_run) is None
 
 

@@ -98,6 +98,19 @@ def test_payloads_are_kept_and_the_dispatch_starts_the_job() -> None:
     assert [type(fact) for fact in entry.facts] == [AttemptStarted]
 
 
+def test_a_commit_tells_the_number_of_its_last_decision() -> None:
+    bench = Bench()
+    started = running(bench, tasks=3, slots=2).commit
+    assert started is not None
+    assert started.decisions == 2
+    refilled = bench.feed(succeed()).commit
+    assert refilled is not None
+    assert refilled.decisions == 3
+    ended = bench.feed(succeed(make.ref("job", "a", 1))).commit
+    assert ended is not None
+    assert ended.decisions == 0
+
+
 def test_payloads_of_an_answer_that_the_machine_ignores_are_not_kept() -> None:
     bench = Bench()
     running(bench)

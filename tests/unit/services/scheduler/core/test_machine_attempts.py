@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.scheduler.core.effects import JobChanged, StageChanged, StoreResult, TaskChanged
@@ -56,16 +58,19 @@ def test_service_is_counted_by_kind_without_the_wait_inside_the_executor():
     bench.feed(attached("e1"), attached("t1", "tool:any"))
     bench.start(job("j", llm("a"), tool("b"), llm("c")), tasks=1)
     event = succeeded(ref("j", "a"))
-    waited = Measurement(queue_seconds=1.0, total_seconds=5.0)
+    waited = Measurement(prompt_tokens=3, output_tokens=2, queue_seconds=1.0, total_seconds=5.0)
     bench.feed(type(event)(at=1.0, cause="test", attempt=event.attempt, measurement=waited))
     bench.feed(succeeded(ref("j", "b"), seconds=7.0))
     bench.start(job("k", llm("x")))
-    view = bench.machine._lifecycle.jobs["j"].view
+    view = bench.machine.view("j")
     assert (view.attained_llm_seconds, view.attained_tool_seconds, view.running_tasks) == (4.0, 7.0, 1)
+    assert (view.done_prompt_tokens, view.done_output_tokens) == (3, 2)
     # A job that is recovered has attained as much as before.
     other = Bench()
     other.feed(admitted(bench.machine.snapshot("j")))
-    assert other.machine._lifecycle.jobs["j"].view == view
+    recovered = other.machine.view("j")
+    assert replace(recovered, stages=view.stages) == view
+    assert [one.state for one in recovered.stages.values()] == [one.state for one in view.stages.values()]
 
 
 # ---- failures ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,326 @@
+"""`llmsched compare`: policies on the same workloads, with statistics and a report."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from services.profiler.core.history import learn
+from services.profiler.core.statistics import Statistics, WorkModel
+from services.profiler.core.trace import TraceError, TraceJob
+from services.scheduler.core import PolicySettings
+from services.scheduler.core.policies import POLICIES
+from simulator.cli.common import (
+    ClusterOptions,
+    Finite,
+    cluster_options,
+    policy_problems,
+    processes_option,
+    refuse,
+    trouble_options,
+    write_json,
+)
+from simulator.compare.files import as_json, write_runs, write_table
+from simulator.compare.palette import style
+from simulator.compare.report import Report, drawings, ranking, render
+from simulator.compare.study import Condition, Study, StudyRun, carry_out
+from simulator.compare.summary import ORACLE, RESAMPLES, Cell, NothingToCompare, cells
+from simulator.compare.svg import seconds
+from simulator.generate import (
+    MIXES,
+    Arrivals,
+    Population,
+    Recipe,
+    RecipeError,
+    ToolTimes,
+    choose,
+    load_population,
+    make_workload,
+    parametric_population,
+    parse_tool_times,
+    reference_cluster,
+)
+from simulator.generate.applications import PARAMETRIC
+from simulator.generate.population import complete
+from simulator.generate.recording import read_recorded
+from simulator.trouble import Trouble
+
+_LOADS = (0.7, 0.95, 1.5)
+_PARAMETRIC_HISTORY = 500  #: recorded jobs of each parametric application
+_Paths = click.Path(exists=True, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where jobs come from."""
+
+    traces: tuple[Path, ...]
+    histories: tuple[Path, ...]
+    parametric: bool
+    tool_times: str | None
+    arrivals: Arrivals
+
+
+@click.command()
+@click.option("--traces", multiple=True, type=_Paths, help="Recorded jobs to simulate: a file or a folder; repeatable.")
+@click.option("--parametric", is_flag=True, help="Simulate (and learn from) the built-in applications instead.")
+@click.option("--history", "histories", multiple=True, type=_Paths, help="Recorded jobs that policies learn from.")
+@click.option("--policy", "names", multiple=True, help="Repeatable.  [all that can run]")
+@click.option("--mix", "mixes", multiple=True, type=click.Choice(list(MIXES)), help="Repeatable.  [all]")
+@click.option("--load", "loads", multiple=True, type=Finite(min=0, min_open=True), help="Repeatable.  [0.7 0.95 1.5]")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Workloads of each kind.")
+@click.option("--seed", "first_seed", type=int, default=0, show_default=True, help="The first of the seeds.")
+@click.option("--jobs", type=click.IntRange(min=1), default=400, show_default=True, help="In each workload.")
+@click.option("--arrivals", default="poisson", show_default=True, metavar="poisson|bursty[:CV]")
+@click.option("--tool-times", metavar="MODEL", help="constant:S, lognormal:MEDIAN,SIGMA or recorded:FILE,…")
+@click.option("--application-order", metavar="APP,APP,…", help="For ps-tcs: first served first.")
+@click.option("--reference", metavar="POLICY", help=f"What JCTs are divided by, beside the best.  [{ORACLE}]")
+@cluster_options
+@trouble_options
+@processes_option
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
+def compare(
+    traces: tuple[Path, ...],
+    parametric: bool,
+    histories: tuple[Path, ...],
+    names: tuple[str, ...],
+    mixes: tuple[str, ...],
+    loads: tuple[float, ...],
+    seeds: int,
+    first_seed: int,
+    jobs: int,
+    arrivals: str,
+    tool_times: str | None,
+    application_order: str | None,
+    reference: str | None,
+    cluster: ClusterOptions,
+    ageing: float | None,
+    trouble: Trouble,
+    processes: int | None,
+    out: Path,
+) -> None:
+    """Compare policies on the same workloads: report.html, table.csv, results.csv, results.json and charts in OUT.
+
+    Each combination of mix, load and seed is a workload that every policy runs. Nothing fails and nothing ages unless
+    asked for.
+    """
+    if bool(traces) == parametric:
+        raise click.UsageError("say what to simulate: --traces FILE|FOLDER, or --parametric")
+    work = cluster.work()
+    with _refusing():
+        source = Source(
+            traces=traces,
+            histories=histories,
+            parametric=parametric,
+            tool_times=tool_times,
+            arrivals=Arrivals.parse(arrivals),
+        )
+        model = parse_tool_times(tool_times) if tool_times else None
+        population, statistics = _population(source, model), _statistics(source, model, work)
+    mixes = tuple(dict.fromkeys(mixes)) or tuple(MIXES)
+    order = tuple(filter(None, (application_order or "").split(","))) or cluster.application_order
+    limit = cluster.ageing if ageing is None else ageing
+    chosen, left_out = _policies(names, order, limit or None, statistics)
+    study = Study(
+        policies=tuple(chosen),
+        mixes=mixes,
+        loads=tuple(dict.fromkeys(loads)) or _LOADS,
+        seeds=tuple(range(first_seed, first_seed + seeds)),
+        clusters={mix: cluster.shape(reference_cluster(mix)) for mix in mixes},
+        work=work,
+        trouble=trouble,
+    )
+    _check(study, population, statistics, reference)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"--out {out}: {error.strerror}") from error
+    begin = time.perf_counter()
+
+    def workload(condition: Condition) -> list[TraceJob]:
+        mix, load, seed = condition
+        shape = study.clusters[mix]
+        recipe = Recipe(mix=mix, jobs=jobs, load=load, arrivals=source.arrivals, cluster=shape, work=work)
+        return make_workload(recipe, population, seed)
+
+    with _refusing():
+        with _progress(study.runs) as done:
+            runs = carry_out(study, workload, statistics=statistics, processes=processes, done=done)
+        found = cells(runs, reference=reference or ORACLE)
+    facts = _facts(study, source, jobs, statistics, time.perf_counter() - begin)
+    shown = (reference or ORACLE) if (reference or ORACLE) in found[0].rows else None
+    _write(out, Report(cells=found, reference=shown, command=_command(), facts=facts, left_out=left_out), runs, study)
+    _print(found, out)
+
+
+# ---- what to run ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Ends the command with everything that is wrong with what it was given."""
+    try:
+        yield
+    except (RecipeError, TraceError) as error:
+        refuse(error.problems)
+    except NothingToCompare as error:
+        refuse([str(error)])
+    except OSError as error:
+        refuse([f"{error.filename}: {error.strerror}"])
+
+
+def _population(source: Source, model: ToolTimes | None) -> Population:
+    if source.parametric:
+        return parametric_population({name: make() for name, make in PARAMETRIC.items()})
+    return load_population(source.traces, model)
+
+
+def _statistics(source: Source, model: ToolTimes | None, work: WorkModel) -> Statistics | None:
+    if source.histories:
+        recording = read_recorded(source.histories)
+        # Policies know tools no better and no worse than the workload has them: the same model fills both.
+        known = complete(recording, model, recording.jobs) if model else recording.jobs
+    elif source.parametric:
+        applications = {name: make() for name, make in PARAMETRIC.items()}
+        known = parametric_population(applications, jobs=_PARAMETRIC_HISTORY, purpose="history")
+    else:
+        return None
+    jobs = [job for group in known.values() for job in group]
+    if not jobs:
+        refuse([f"{path}: no jobs to learn from" for path in source.histories])
+    return learn(jobs, work)
+
+
+def _policies(
+    names: Sequence[str], order: tuple[str, ...], ageing: float | None, statistics: Statistics | None
+) -> tuple[list[PolicySettings], dict[str, str]]:
+    """The policies to compare, and those that nobody named and that cannot run, with the reason."""
+    chosen = [
+        PolicySettings(name=name, application_order=order if name == "ps-tcs" else (), ageing_seconds=ageing)
+        for name in dict.fromkeys(names or POLICIES)
+    ]
+    if names:
+        return chosen, {}
+    problems = {settings.name: policy_problems([settings], statistics) for settings in chosen}
+    able = [settings for settings in chosen if not problems[settings.name]]
+    return able, {name: found[0] for name, found in problems.items() if found}
+
+
+def _check(study: Study, population: Population, statistics: Statistics | None, reference: str | None) -> None:
+    problems = policy_problems(study.policies, statistics)
+    if reference is not None and reference not in [policy.name for policy in study.policies]:
+        problems.append(f"--reference {reference} is not among the policies that are compared")
+    for mix in study.mixes:
+        try:
+            jobs = [job for group in choose(population, mix=mix).values() for job in group]
+        except RecipeError as error:
+            problems += error.problems
+            continue
+        shape = study.clusters[mix]
+        stages = [stage for job in jobs for stage in job.stages if stage.tasks]
+        if not shape.llm_executors and any(stage.is_llm for stage in stages):
+            problems.append(f"mix {mix}: has LLM stages, and there is no LLM executor (--llm-executors)")
+        if not shape.tool_slots and any(not stage.is_llm for stage in stages):
+            problems.append(f"mix {mix}: has tool stages, and there is no tool slot (--tool-slots)")
+    if problems:
+        refuse(problems)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, on terminals only; call what it gives after each run."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    remaining = (TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, *remaining, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("runs", total=total)
+        yield lambda: shown.advance(task)
+
+
+# ---- what comes of it ----------------------------------------------------------------------------------------------
+
+
+def _facts(study: Study, source: Source, jobs: int, statistics: Statistics | None, wall: float) -> dict[str, str]:
+    learnt = sum(application.jobs for application in statistics.applications.values()) if statistics else 0
+    trouble, ageing = study.trouble, study.policies[0].ageing_seconds
+    shape = next(iter(study.clusters.values()))
+    slowdown = (
+        f"s(1), s(2), … = {shape.slowdowns}" if shape.slowdowns else f"s(b) = 1 + {shape.batch_slowdown:g} (b - 1)"
+    )
+    slots = ", ".join(f"{shape.tool_slots} for {mix}" for mix, shape in study.clusters.items())
+    return {
+        "jobs": f"{jobs} in each workload, {source.arrivals} arrivals; drawn from"
+        f" {'the built-in applications' if source.parametric else ', '.join(map(str, source.traces))}",
+        "history": f"{learnt} recorded jobs" if statistics else "none",
+        "seeds": f"{study.seeds[0]} to {study.seeds[-1]}; the same workloads for all policies",
+        "tool times": source.tool_times or "as recorded",
+        "LLM executors": f"{shape.llm_executors} with {shape.max_batch} batch slots each, {slowdown}",
+        "tool slots": slots,
+        "LLM work": f"{study.work.prefill:g} s a prompt token, {study.work.decode:g} s an output token",
+        "ageing guard": "off" if ageing is None else f"{ageing:g} s",
+        "failures": f"{trouble.failures:.0%} of attempts; stragglers: {trouble.stragglers:.0%}",
+        "intervals": f"95 %, {RESAMPLES:,} resamples of seeds and of jobs inside them, paired across policies;"
+        " expanded percentiles",
+        "runs": f"{study.runs}, in {wall:.0f} s",
+        "versions": f"llmsched {version('llmsched')}, Python {platform.python_version()}, numpy {version('numpy')}",
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or "unknown processor"
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _write(out: Path, report: Report, runs: Sequence[StudyRun], study: Study) -> None:
+    config: dict[str, Any] = {"command": report.command, "reference": report.reference, **report.facts}
+    config["study"] = asdict(study)
+    write_runs(out / "results.csv", runs)
+    write_table(out / "table.csv", report.cells, report.reference)
+    write_json(as_json(config, report.cells, runs, report.reference), out / "results.json")
+    (out / "report.html").write_text(render(report), encoding="utf-8")
+    charts = out / "charts"
+    charts.mkdir(exist_ok=True)
+    css = style(ranking(report.cells))
+    for name, drawing in drawings(report.cells).items():
+        (charts / f"{name}.svg").write_text(drawing.markup(css), encoding="utf-8")
+
+
+def _print(found: Sequence[Cell], out: Path) -> None:
+    """Mean JCTs with their intervals, for people."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("policy")
+    for cell in found:
+        table.add_column(f"{cell.mix} {cell.load:g}", justify="right")
+    for policy in ranking(found):
+        row = [cell.rows[policy].to_best.value for cell in found]
+        table.add_row(policy, *(f"{ratio:.2f}" for ratio in row))
+    best = [f"{seconds(cell.rows[cell.best].mean.value)} s" for cell in found]
+    table.add_section()
+    table.add_row("best mean JCT", *best, style="bold")
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=10_000)
+    console.print(table)
+    click.echo(f"Mean JCT relative to the best policy that does not know the future. Report: {out / 'report.html'}")

@@ -1,0 +1,262 @@
+"""`llmsched simulate`: a workload under one or more policies, in virtual time."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import fsum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from llmsched.cli.exits import CommandFailed, Exit
+from services.profiler.core.trace import TraceError, TraceJob, read_workload
+from services.scheduler.core import POLICIES, PolicySettings
+from simulator.cli.common import (
+    ClusterOptions,
+    InputFile,
+    OutputFile,
+    cluster_options,
+    learn_history,
+    policy_problems,
+    processes_option,
+    progress,
+    refuse,
+    trouble_options,
+    write_json,
+)
+from simulator.cluster import ClusterShape
+from simulator.parallel import Task, run_all
+from simulator.run import RunResult, RunSettings
+from simulator.trouble import Trouble
+
+_ORDERED = "ps-tcs"  #: the policy that takes an order of applications
+
+
+@click.command()
+@click.argument("workload", type=InputFile)
+@click.option("--policy", "policies", multiple=True, metavar="POLICY", help=f"One of: {', '.join(sorted(POLICIES))}.")
+@click.option("--application-order", metavar="APP,APP,…", help=f"For {_ORDERED}: first served first.")
+@click.option(
+    "--history", "histories", type=InputFile, multiple=True, help="Recorded jobs that policies learn from; repeatable."
+)
+@cluster_options
+@trouble_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the policy `random`, failures, stragglers.")
+@processes_option
+@click.option("--json", "json_file", type=OutputFile(), help="All results as JSON; `-` for standard output.")
+@click.option("--events", "events", type=OutputFile(allow_dash=False), help="Everything that happens, as JSON lines.")
+def simulate(
+    workload: Path,
+    policies: tuple[str, ...],
+    application_order: str | None,
+    histories: tuple[Path, ...],
+    cluster: ClusterOptions,
+    ageing: float | None,
+    trouble: Trouble,
+    seed: int,
+    processes: int | None,
+    json_file: Path | None,
+    events: Path | None,
+) -> None:
+    """Run WORKLOAD (docs/trace-format.md) under each POLICY and compare job completion times.
+
+    Several --policy give several runs, in parallel. Nothing fails and nothing ages unless asked for.
+    """
+    chosen = _policies(policies, application_order, cluster, ageing, seed)
+    settings = RunSettings(
+        policy=chosen[0], cluster=cluster.shape(), work=cluster.work(), trouble=replace(trouble, seed=seed)
+    )
+    found = read(workload)
+    statistics = learn_history(histories, settings.work)
+    if problems := [*found.slot_problems(settings.cluster), *policy_problems(chosen, statistics)]:
+        refuse(problems)
+    tasks = [
+        Task(jobs=found.jobs, settings=replace(settings, policy=policy), statistics=statistics) for policy in chosen
+    ]
+    try:
+        results = _run(tasks, processes, events)
+    except ValueError as error:  # jobs that never end, or files that are not what they were a moment ago
+        raise CommandFailed(str(error), Exit.JOB_FAILED) from error
+    if json_file is not None:
+        config = _config(settings, chosen, workload, histories)
+        write_json(_report(config, found, results), json_file)
+    # As wide as the table is: a terminal that is too narrow had better break lines than cut figures.
+    _print(found, results, Console(stderr=json_file == Path("-"), highlight=False, markup=False, width=10_000))
+
+
+def _policies(
+    names: tuple[str, ...], order: str | None, cluster: ClusterOptions, ageing: float | None, seed: int
+) -> list[PolicySettings]:
+    names = names or ((cluster.policy,) if cluster.policy else ())
+    if not names:
+        raise click.UsageError(f"name at least one policy: --policy {'|'.join(sorted(POLICIES))}")
+    if order is not None and _ORDERED not in names:
+        raise click.UsageError(f"--application-order is for --policy {_ORDERED}")
+    applications = cluster.application_order if order is None else tuple(filter(None, order.split(",")))
+    limit = cluster.ageing if ageing is None else ageing
+    return [
+        PolicySettings(
+            name=name,
+            application_order=applications if name == _ORDERED else (),
+            ageing_seconds=limit or None,
+            seed=seed,
+        )
+        for name in dict.fromkeys(names)
+    ]
+
+
+# ---- the workload --------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class WorkloadFile:
+    """What there is to know of a workload before it runs."""
+
+    name: str
+    jobs: Path | tuple[TraceJob, ...]  #: the file, so that it need not fit into memory; or what came through a pipe
+    count: int = 0
+    #: Where tasks of each kind come first; what does not appear is not needed.
+    needs: dict[str, str] = field(default_factory=dict)
+    #: By policy that really ran: job completion time by the job's place in the workload, from 0.
+    recorded: dict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+
+    def note(self, job: TraceJob) -> None:
+        if job.recorded_policy is not None and job.recorded_jct_seconds is not None:
+            self.recorded[job.recorded_policy][self.count] = job.recorded_jct_seconds
+        if len(self.needs) < 2:
+            for index, stage in enumerate(job.stages):
+                if stage.tasks:
+                    self.needs.setdefault("llm" if stage.is_llm else "tool", f"{self.name}:{job.line}: stages[{index}]")
+        self.count += 1
+
+    def slot_problems(self, shape: ClusterShape) -> list[str]:
+        """Tasks that nothing could run: their jobs would never end."""
+        problems = []
+        if "llm" in self.needs and not shape.llm_executors:
+            problems.append(f"{self.needs['llm']}: needs an LLM executor, and there is none: --llm-executors")
+        if "tool" in self.needs and not shape.tool_slots:
+            problems.append(f"{self.needs['tool']}: needs a tool slot, and there is none: --tool-slots")
+        return problems
+
+
+def read(path: Path) -> WorkloadFile:
+    """Reads the whole workload once, so that everything wrong with it is known before anything runs."""
+    kept: list[TraceJob] = []
+    found = WorkloadFile(name=str(path), jobs=path)
+    try:
+        with path.open("rb") as lines:
+            for job in read_workload(lines, found.name):
+                found.note(job)
+                if not path.is_file():
+                    kept.append(job)
+    except TraceError as error:
+        refuse(error.problems)
+    if not path.is_file():
+        found.jobs = tuple(kept)  # a pipe can be read only once
+    return found
+
+
+# ---- runs ----------------------------------------------------------------------------------------------------------
+
+
+def _run(tasks: Sequence[Task], processes: int | None, events: Path | None) -> list[RunResult]:
+    with progress("Simulating", len(tasks)) as advance:
+        if events is None:
+            return run_all(tasks, processes=processes, done=lambda *_: advance())
+        with TemporaryDirectory(prefix=f".{events.name}-", dir=events.parent) as folder:
+            parts = [Path(folder, str(index)) for index in range(len(tasks))]
+            noted = [replace(task, events=part) for task, part in zip(tasks, parts, strict=True)]
+            results = run_all(noted, processes=processes, done=lambda *_: advance())
+            with events.open("wb") as whole:
+                for part in parts:
+                    with part.open("rb") as piece:
+                        shutil.copyfileobj(piece, whole)
+        return results
+
+
+# ---- results -------------------------------------------------------------------------------------------------------
+
+
+def _config(
+    settings: RunSettings, policies: Sequence[PolicySettings], workload: Path, histories: Sequence[Path]
+) -> dict[str, Any]:
+    trouble = asdict(settings.trouble)
+    return {
+        "workload": str(workload),
+        "policies": [policy.name for policy in policies],
+        "history": [str(path) for path in histories],
+        **asdict(settings.cluster),
+        **asdict(settings.work),
+        "application_order": next((list(one.application_order) for one in policies if one.application_order), []),
+        "ageing": policies[0].ageing_seconds,
+        **trouble,
+    }
+
+
+def _report(config: Mapping[str, Any], found: WorkloadFile, results: Sequence[RunResult]) -> dict[str, Any]:
+    runs = []
+    for result in results:
+        applications = {name: asdict(summary) for name, summary in result.per_application.items()}
+        runs.append(
+            {
+                "policy": result.policy,
+                **asdict(result.summary),
+                "failed": result.failed,
+                "makespan": result.makespan,
+                "llm_utilisation": result.llm_utilisation,
+                "tool_utilisation": result.tool_utilisation,
+                "per_application": applications,
+                "decisions": result.decisions,
+                "wall_seconds": result.wall_seconds,
+            }
+        )
+        if result.policy in found.recorded:
+            runs[-1]["recorded"] = _recorded(found.recorded[result.policy], result)
+    report: dict[str, Any] = {"config": config, "runs": runs}
+    if found.recorded:
+        report["recorded"] = {policy: _recorded(jcts) for policy, jcts in found.recorded.items()}
+    return report
+
+
+def _recorded(jcts: Mapping[int, float], simulated: RunResult | None = None) -> dict[str, float]:
+    """Means over the jobs that really ran under a policy: as recorded, and as simulated where they ended well."""
+    found = {"jobs": len(jcts), "mean_jct": fsum(jcts.values()) / len(jcts)}
+    if simulated is not None:
+        again = [jct for order, _, jct in simulated.jcts if order in jcts]
+        found["simulated_mean_jct"] = fsum(again) / len(again) if again else 0.0
+    return found
+
+
+def _print(found: WorkloadFile, results: Sequence[RunResult], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ["MEAN JCT", "P50", "P95", "P99", "MAX", "LLM", "TOOLS", "DECISIONS", "WALL"]
+    recorded = ["RECORDED"] if found.recorded else []
+    failed = ["FAILED"] if any(result.failed for result in results) else []
+    table.add_column("POLICY", no_wrap=True)
+    for column in (*columns, *recorded, *failed):
+        table.add_column(column, justify="right", no_wrap=True)
+    for result in results:
+        summary = result.summary
+        times = (summary.mean_jct, summary.p50_jct, summary.p95_jct, summary.p99_jct, summary.max_jct)
+        cells = [f"{seconds:.2f}" for seconds in times]
+        cells += [f"{result.llm_utilisation:.1%}", f"{result.tool_utilisation:.1%}"]
+        cells += [str(result.decisions), f"{result.wall_seconds:.2f}"]
+        if recorded:
+            jcts = found.recorded.get(result.policy)
+            cells.append(f"{_recorded(jcts)['mean_jct']:.2f}" if jcts else "")
+        if failed:
+            cells.append(str(result.failed))
+        table.add_row(result.policy, *cells)
+    console.print(table)
+    simulated = {result.policy: result for result in results}
+    for policy, jcts in found.recorded.items():
+        means = _recorded(jcts, simulated.get(policy))
+        again = f"; the same jobs simulated: {means['simulated_mean_jct']:.2f} s" if policy in simulated else ""
+        console.print(f"Recorded: {len(jcts)} jobs under {policy}, mean JCT {means['mean_jct']:.2f} s{again}")
