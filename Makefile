@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ENGINE ?= sglang
 PYTEST  = $(BIN)/python -m pytest
-CORE    = tests/unit/services/scheduler/core tests/unit/services/planner/core tests/property tests/simulation
+CORE    = tests/unit/services/scheduler/core tests/unit/services/profiler tests/unit/services/planner/core \
+          tests/property tests/simulation
 NOT_CORE = $(addprefix --ignore=,$(CORE))
 
 .DEFAULT_GOAL := help
@@ -46,8 +47,8 @@ test-full: engine redis cover ## the long checks too
 	$(PYTEST) $(NOT_CORE)
 
 cover: $(STAMP) ## the cores' tests: every branch of the cores must be taken
-	$(PYTEST) -m "not full" $(CORE) --cov=services/scheduler/core --cov=services/planner/core --cov-branch \
-	  --cov-report=term:skip-covered --cov-fail-under=100
+	$(PYTEST) -m "not full" $(CORE) --cov=services/scheduler/core --cov=services/profiler/core \
+	  --cov=services/planner/core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 
 redis: ## a Redis 7 besides the embedded Valkey, where apt can install one
 	@scripts/install-redis.sh

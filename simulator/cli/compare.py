@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.profiler.core.history import learn
-from services.profiler.core.statistics import Statistics, WorkModel
-from services.profiler.core.trace import TraceError, TraceJob
+from services.profiler.core.statistics import Statistics
+from services.profiler.core.trace import TraceError
 from services.scheduler.core import PolicySettings
 from services.scheduler.core.policies import POLICIES
 from simulator.cli.common import (
@@ -36,49 +35,29 @@ from simulator.cli.common import (
 from simulator.compare.files import as_json, write_runs, write_table
 from simulator.compare.palette import style
 from simulator.compare.report import Report, drawings, ranking, render
-from simulator.compare.study import Condition, Study, StudyRun, carry_out
+from simulator.compare.source import Source
+from simulator.compare.study import Study, StudyRun, carry_out
 from simulator.compare.summary import ORACLE, RESAMPLES, Cell, NothingToCompare, cells
 from simulator.compare.svg import seconds
-from simulator.generate import (
-    MIXES,
-    Arrivals,
-    Population,
-    Recipe,
-    RecipeError,
-    ToolTimes,
-    choose,
-    load_population,
-    make_workload,
-    parametric_population,
-    parse_tool_times,
-    reference_cluster,
-)
-from simulator.generate.applications import PARAMETRIC
-from simulator.generate.population import complete
-from simulator.generate.recording import read_recorded
+from simulator.generate import MIXES, Arrivals, Population, RecipeError, choose, reference_cluster
 from simulator.trouble import Trouble
 
 _LOADS = (0.7, 0.95, 1.5)
-_PARAMETRIC_HISTORY = 500  #: recorded jobs of each parametric application
+_ORDERED = "ps-tcs"  #: the policy that takes an order of applications
 _Paths = click.Path(exists=True, path_type=Path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where jobs come from."""
-
-    traces: tuple[Path, ...]
-    histories: tuple[Path, ...]
-    parametric: bool
-    tool_times: str | None
-    arrivals: Arrivals
 
 
 @click.command()
 @click.option("--traces", multiple=True, type=_Paths, help="Recorded jobs to simulate: a file or a folder; repeatable.")
 @click.option("--parametric", is_flag=True, help="Simulate (and learn from) the built-in applications instead.")
 @click.option("--history", "histories", multiple=True, type=_Paths, help="Recorded jobs that policies learn from.")
-@click.option("--policy", "names", multiple=True, help="Repeatable.  [all that can run]")
+@click.option(
+    "--policy",
+    "names",
+    multiple=True,
+    metavar="POLICY",
+    help=f"One of: {', '.join(sorted(POLICIES))}; repeatable.  [all that can run]",
+)
 @click.option("--mix", "mixes", multiple=True, type=click.Choice(list(MIXES)), help="Repeatable.  [all]")
 @click.option("--load", "loads", multiple=True, type=Finite(min=0, min_open=True), help="Repeatable.  [0.7 0.95 1.5]")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Workloads of each kind.")
@@ -86,7 +65,7 @@ class Source:
 @click.option("--jobs", type=click.IntRange(min=1), default=400, show_default=True, help="In each workload.")
 @click.option("--arrivals", default="poisson", show_default=True, metavar="poisson|bursty[:CV]")
 @click.option("--tool-times", metavar="MODEL", help="constant:S, lognormal:MEDIAN,SIGMA or recorded:FILE,…")
-@click.option("--application-order", metavar="APP,APP,…", help="For ps-tcs: first served first.")
+@click.option("--application-order", metavar="APP,APP,…", help=f"For {_ORDERED}: first served first.")
 @click.option("--reference", metavar="POLICY", help=f"What JCTs are divided by, beside the best.  [{ORACLE}]")
 @cluster_options
 @trouble_options
@@ -119,18 +98,14 @@ def compare(
     """
     if bool(traces) == parametric:
         raise click.UsageError("say what to simulate: --traces FILE|FOLDER, or --parametric")
-    work = cluster.work()
+    if application_order and names and _ORDERED not in names:
+        raise click.UsageError(f"--application-order is for --policy {_ORDERED}")
+    mixes = tuple(dict.fromkeys(mixes)) or tuple(MIXES)
     with _refusing():
         source = Source(
-            traces=traces,
-            histories=histories,
-            parametric=parametric,
-            tool_times=tool_times,
-            arrivals=Arrivals.parse(arrivals),
+            traces=traces, histories=histories, tool_times=tool_times, arrivals=Arrivals.parse(arrivals), jobs=jobs
         )
-        model = parse_tool_times(tool_times) if tool_times else None
-        population, statistics = _population(source, model), _statistics(source, model, work)
-    mixes = tuple(dict.fromkeys(mixes)) or tuple(MIXES)
+        population, statistics = source.read(cluster.work())
     order = tuple(filter(None, (application_order or "").split(","))) or cluster.application_order
     limit = cluster.ageing if ageing is None else ageing
     chosen, left_out = _policies(names, order, limit or None, statistics)
@@ -140,27 +115,22 @@ def compare(
         loads=tuple(dict.fromkeys(loads)) or _LOADS,
         seeds=tuple(range(first_seed, first_seed + seeds)),
         clusters={mix: cluster.shape(reference_cluster(mix)) for mix in mixes},
-        work=work,
+        work=cluster.work(),
         trouble=trouble,
     )
     _check(study, population, statistics, reference)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.UsageError(f"--out {out}: {error.strerror}") from error
+    _make_folder(out)
     begin = time.perf_counter()
-
-    def workload(condition: Condition) -> list[TraceJob]:
-        mix, load, seed = condition
-        shape = study.clusters[mix]
-        recipe = Recipe(mix=mix, jobs=jobs, load=load, arrivals=source.arrivals, cluster=shape, work=work)
-        return make_workload(recipe, population, seed)
-
-    with _refusing():
-        with _progress(study.runs) as done:
-            runs = carry_out(study, workload, statistics=statistics, processes=processes, done=done)
+    with _refusing(), _progress(study.runs) as done:
+        runs = carry_out(
+            study,
+            lambda condition: source.workload(condition, study, population),
+            statistics=statistics,
+            processes=processes,
+            done=done,
+        )
         found = cells(runs, reference=reference or ORACLE)
-    facts = _facts(study, source, jobs, statistics, time.perf_counter() - begin)
+    facts = _facts(study, source, statistics, time.perf_counter() - begin)
     shown = (reference or ORACLE) if (reference or ORACLE) in found[0].rows else None
     _write(out, Report(cells=found, reference=shown, command=_command(), facts=facts, left_out=left_out), runs, study)
     _print(found, out)
@@ -182,34 +152,12 @@ def _refusing() -> Iterator[None]:
         refuse([f"{error.filename}: {error.strerror}"])
 
 
-def _population(source: Source, model: ToolTimes | None) -> Population:
-    if source.parametric:
-        return parametric_population({name: make() for name, make in PARAMETRIC.items()})
-    return load_population(source.traces, model)
-
-
-def _statistics(source: Source, model: ToolTimes | None, work: WorkModel) -> Statistics | None:
-    if source.histories:
-        recording = read_recorded(source.histories)
-        # Policies know tools no better and no worse than the workload has them: the same model fills both.
-        known = complete(recording, model, recording.jobs) if model else recording.jobs
-    elif source.parametric:
-        applications = {name: make() for name, make in PARAMETRIC.items()}
-        known = parametric_population(applications, jobs=_PARAMETRIC_HISTORY, purpose="history")
-    else:
-        return None
-    jobs = [job for group in known.values() for job in group]
-    if not jobs:
-        refuse([f"{path}: no jobs to learn from" for path in source.histories])
-    return learn(jobs, work)
-
-
 def _policies(
     names: Sequence[str], order: tuple[str, ...], ageing: float | None, statistics: Statistics | None
 ) -> tuple[list[PolicySettings], dict[str, str]]:
     """The policies to compare, and those that nobody named and that cannot run, with the reason."""
     chosen = [
-        PolicySettings(name=name, application_order=order if name == "ps-tcs" else (), ageing_seconds=ageing)
+        PolicySettings(name=name, application_order=order if name == _ORDERED else (), ageing_seconds=ageing)
         for name in dict.fromkeys(names or POLICIES)
     ]
     if names:
@@ -239,6 +187,13 @@ def _check(study: Study, population: Population, statistics: Statistics | None, 
         refuse(problems)
 
 
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"--out {out}: {error.strerror}") from error
+
+
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """A bar on standard error, on terminals only; call what it gives after each run."""
@@ -253,7 +208,7 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 # ---- what comes of it ----------------------------------------------------------------------------------------------
 
 
-def _facts(study: Study, source: Source, jobs: int, statistics: Statistics | None, wall: float) -> dict[str, str]:
+def _facts(study: Study, source: Source, statistics: Statistics | None, wall: float) -> dict[str, str]:
     learnt = sum(application.jobs for application in statistics.applications.values()) if statistics else 0
     trouble, ageing = study.trouble, study.policies[0].ageing_seconds
     shape = next(iter(study.clusters.values()))
@@ -262,11 +217,11 @@ def _facts(study: Study, source: Source, jobs: int, statistics: Statistics | Non
     )
     slots = ", ".join(f"{shape.tool_slots} for {mix}" for mix, shape in study.clusters.items())
     return {
-        "jobs": f"{jobs} in each workload, {source.arrivals} arrivals; drawn from"
-        f" {'the built-in applications' if source.parametric else ', '.join(map(str, source.traces))}",
-        "history": f"{learnt} recorded jobs" if statistics else "none",
+        "jobs": f"{source.jobs} in each workload, {source.arrivals} arrivals; drawn from"
+        f" {', '.join(map(str, source.traces)) or 'the built-in applications'}",
+        "history": f"{learnt:,} jobs" if statistics else "none",
         "seeds": f"{study.seeds[0]} to {study.seeds[-1]}; the same workloads for all policies",
-        "tool times": source.tool_times or "as recorded",
+        "tool times": source.tool_times or ("as recorded" if source.traces else "as the applications have them"),
         "LLM executors": f"{shape.llm_executors} with {shape.max_batch} batch slots each, {slowdown}",
         "tool slots": slots,
         "LLM work": f"{study.work.prefill:g} s a prompt token, {study.work.decode:g} s an output token",

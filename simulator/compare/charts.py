@@ -40,7 +40,7 @@ def bars(cell: Cell, order: Sequence[str]) -> Drawing:
 
 def cdf(cell: Cell, order: Sequence[str], loud: Sequence[str]) -> Drawing:
     """The share of jobs that were done within a time, for each policy; those in `loud` stand out."""
-    left, right, top, bottom = 42.0, _WIDTH - 8.0, _HEAD, 230.0
+    left, right, top, bottom = 42.0, _WIDTH - 18.0, _HEAD, 230.0
     picture = Drawing(_WIDTH, bottom + 36.0, f"Distribution of JCTs by policy: {_name(cell)}")
     low, high = _positive_range([jct for row in cell.rows.values() for jct in (quantile(row.jcts, 0.01), row.jcts[-1])])
     scale, share = Scale(low, high, left, right, log=True), Scale(0.0, 1.0, bottom, top)

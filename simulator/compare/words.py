@@ -47,7 +47,7 @@ def headline(cells: Sequence[Cell]) -> list[str]:
     if len(honest) < 2:
         return []
     wins = Counter(cell.best for cell in cells)
-    told = [f"{policy} in {count}" for policy, count in wins.most_common()]
+    told = [f"{policy} in {count}" if len(cells) > 1 else policy for policy, count in wins.most_common()]
     overall = {policy: typical_ratio(cells, policy) for policy in honest}
     ranked = sorted(honest, key=overall.__getitem__)
     first, second = ranked[:2]
@@ -97,7 +97,7 @@ def _fair(policy: str) -> bool:
 
 
 def _percent(share: float) -> str:
-    return f"{_number(share)} %"
+    return f"{_number(share)}\N{NO-BREAK SPACE}%"
 
 
 def _number(share: float) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from llmsched import Application
-from services.scheduler.core import SchedulerMachine
 from services.scheduler.core.effects import Dispatch, Unfold
 from services.scheduler.core.events import (
     AttemptSucceeded,
@@ -127,7 +126,7 @@ def smallest_gap(term: LoggedTerm) -> float:
     return min(later - earlier for earlier, later in itertools.pairwise(times))
 
 
-@pytest.mark.parametrize("policy", ["fcfs", "request-fcfs", "fair"])
+@pytest.mark.parametrize("policy", ["fcfs", "request-fcfs", "fair", "random"])
 async def test_live_and_simulated_drivers_dispatch_in_the_same_order(policy: str, tmp_path: Path) -> None:
     for number in range(RUNS):
         directory = tmp_path / str(number)
@@ -140,7 +139,7 @@ async def test_live_and_simulated_drivers_dispatch_in_the_same_order(policy: str
         pytest.skip(f"in {RUNS} runs events came less than {APART} s apart: the machine is too busy for this test")
 
     world = Recorded(term)
-    simulation = Simulation(SchedulerMachine(term.policy), world, FixedTimes(world))
+    simulation = Simulation(term.machine(), world, FixedTimes(world))
     arrivals = ExecutorAttached | JobAdmitted
     simulation.schedule(event for record in term.records for event in record.events if isinstance(event, arrivals))
     simulated = dispatches(entry.effect for entry in simulation.run())

@@ -25,9 +25,7 @@ class TaskAutomation:
 
     name: str = "task_automation"
     steps: tuple[tuple[int, int], ...] = TASKBENCH  #: number of steps and its weight: TaskBench
-    beside: float = (
-        0.06  #: probability of a step beside the one before it: 72 of the 511 plans have several ends
-    )
+    beside: float = 0.06  #: probability of a step beside the one before it: 72 of the 511 plans have several ends
     plan_prompt: int = 1664  #: tokens: recorded, always about the same
     plan: Size = Size(110.2, 0.322)  #: tokens: recorded
     tool: Size = Size(6.87, 1.186)  #: seconds: recorded

@@ -82,12 +82,12 @@ def test_verdicts_say_what_is_clear_and_what_is_not():
     fast = {order: jct / 2 for order, jct in slow.items()}
     mixed = {order: jct * (0.4 if order % 2 else 0.62) for order, jct in slow.items()}
     [cell] = cells(
-        [run("fcfs", slow), run("fair", fast), run("plas", mixed), run("clairvoyant-srpt", {o: 1.0 for o in slow})]
+        [run("fcfs", slow), run("fair", fast), run("plas", mixed), run("clairvoyant-srpt", dict.fromkeys(slow, 1.0))]
     )
     said = verdict(cell)
-    assert (said.best, said.against, said.ties) == ("fair", "50 % (50 to 50) below fcfs", "plas")
+    assert (said.best, said.against, said.ties) == ("fair", "50\N{NO-BREAK SPACE}% (50 to 50) below fcfs", "plas")
     assert said.oracle.endswith("lower with clairvoyant-srpt")
-    assert headline([cell])[0] == "Here, the lowest mean JCT without knowing the future is that of fair in 1."
+    assert headline([cell])[0] == "Here, the lowest mean JCT without knowing the future is that of fair."
 
 
 def test_equal_policies_give_way_to_order_of_arrival():

@@ -97,6 +97,18 @@ def test_a_full_kind_of_executor_does_not_hold_up_another():
     assert dispatched(bench.feed(succeeded(ref("j", "b")))) == [("k", "b", 0, 1, "t1")]
 
 
+def test_a_slot_that_takes_everything_goes_by_the_key_whatever_is_needed():
+    bench = Bench()
+    bench.start(job("k", tool("b"), order=1), job("j", llm("a"), order=0), job("l", llm("a"), tool("b"), order=2))
+    effects = bench.feed(attached("e1", "llm", "tool:any", slots=4))
+    assert [(job_id, stage_id) for job_id, stage_id, *_ in dispatched(effects)] == [
+        ("j", "a"),
+        ("k", "b"),
+        ("l", "a"),
+        ("l", "b"),
+    ]
+
+
 def test_the_tasks_of_a_stage_go_in_their_order_retries_included():
     bench = Bench()
     bench.feed(attached("e1"))
@@ -155,6 +167,14 @@ def test_the_oldest_of_the_aged_goes_first_whatever_it_needs():
     bench.start(job("oldest", tool("a", position=1), arrival=-5.0))
     attach = attached("e1", "llm", "tool:any", at=20.0, slots=5)
     assert jobs_of(bench.feed(attach)) == ["oldest", "old", "older", "new-1", "new-2"]
+
+
+def test_the_oldest_of_the_aged_does_not_wait_for_those_that_no_slot_is_free_for():
+    bench = starving(ageing_seconds=1.0)
+    bench.start(job("oldest", tool("a"), arrival=-5.0))
+    assert jobs_of(bench.feed(attached("e1", at=20.0, slots=9))) == ["old", "new-1", "new-2"]
+    bench.start(job("newest", llm("a"), tool("b"), arrival=20.5))
+    assert jobs_of(bench.feed(attached("t1", "tool:any", at=21.0, slots=9))) == ["oldest", "older", "newest"]
 
 
 def test_the_queue_shows_who_is_aged():

@@ -1,10 +1,10 @@
-"""The ordered structure under everything that waits."""
+"""The ordered structures under everything that waits."""
 
 from __future__ import annotations
 
 import random
 
-from services.scheduler.core.queue import Ordered
+from services.scheduler.core.queue import Indexed, Ordered
 
 
 def drain(ordered: Ordered) -> list[str]:
@@ -76,3 +76,20 @@ def test_it_agrees_with_sorting():
         head = ordered.head()
         assert (None if head is None else head[0]) == min(truth.values(), default=None)
     assert drain(ordered) == [item for _, item in sorted(truth.values())]
+
+
+def test_the_indexed_one_knows_every_place():
+    generator = random.Random(6)
+    indexed, truth = Indexed(), {}
+    assert indexed.head() is None
+    for _ in range(1_000):
+        item = generator.randrange(40)
+        if generator.random() < 0.3:
+            indexed.discard(item)
+            truth.pop(item, None)
+        else:
+            truth[item] = (generator.randrange(20), item)
+            indexed.put(item, truth[item])
+        expected = sorted((key, one) for one, key in truth.items())
+        assert indexed.items() == [indexed.at(place) for place in range(len(indexed))] == expected
+        assert indexed.head() == (expected[0] if expected else None)

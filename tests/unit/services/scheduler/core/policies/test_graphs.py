@@ -101,6 +101,14 @@ def test_carbyne_claims_again_when_the_longer_path_is_done():
     assert policy.key(*of(after, "c"))[0] == 0
 
 
+def test_carbyne_gives_up_when_a_longer_path_shows():
+    bench = Bench("carbyne", policies=lambda settings: make_policy(settings, SPANS))
+    bench.feed(admitted(job("j", llm("a"), dynamic("p"))), unfolded("j", "a", tasks=1))
+    assert [one.key[0] for one in bench.machine.queue()] == [0]
+    bench.feed(unfolded("j", "p", stages=[llm("b")]))
+    assert [one.key[0] for one in bench.machine.queue()] == [1]
+
+
 def test_carbyne_takes_stages_it_has_never_seen_for_average_ones_and_placeholders_for_nothing():
     # The mean span is (1 + 4 + 2 + 1) / 4 = 2, as long as c.
     view = shown("j", llm("new"), llm("c"), llm("d"), dynamic("?"))
