@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from services.profiler.core.statistics import Statistics
@@ -55,7 +56,8 @@ def run_all(
             if done is not None:
                 done(index, results[-1])
         return results
-    with ProcessPoolExecutor(workers) as pool:
+    # Not fork: whoever calls may have threads, such as the one that draws a progress bar.
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
         futures: dict[Future[RunResult], int] = {pool.submit(run_task, task): i for i, task in enumerate(tasks)}
         try:
             for future in as_completed(futures):

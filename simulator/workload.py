@@ -78,7 +78,7 @@ class _Job:
 
     def _may_generate(self, stage: TraceStage) -> bool:
         """Whether the kind of the stage and the structure of its job say that stages may follow from it."""
-        return stage.kind == "plan" or (stage.kind == "llm" and self._job.structure in _CHAINS)
+        return stage.kind == "plan" or self._job.structure in _CHAINS
 
     def _gate(self, stage_id: str) -> StageSpec:
         """A placeholder for the parents of a stage: waits for those that are shown, and for what leads to the others.

@@ -23,7 +23,7 @@ _LABELS: Mapping[str, str] = {"fcfs": "FCFS", "random": "RS", "ps-tcs": "PS-TCS"
 
 
 @click.command()
-@click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Runs of a cell.")
+@click.option("--seeds", type=click.IntRange(min=1), default=12, show_default=True, metavar="N", help="Runs of a cell.")
 @processes_option
 @click.option("--json", "json_file", type=OutputFile(), help="All results as JSON; `-` for standard output.")
 @click.option(
