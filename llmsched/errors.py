@@ -92,7 +92,8 @@ class InvalidRequestError(LLMSchedError, ValueError):
     ) -> None:
         self.violations = tuple(violations)
         message = message or "the request is invalid"
-        lines = [message, *(f"  {violation}" for violation in self.violations)]
+        # A server may have told them in its message, for clients that show nothing else.
+        lines = [message, *(f"  {violation}" for violation in self.violations if str(violation) not in message)]
         super().__init__("\n".join(lines), reason=reason, metadata=metadata)
 
 

@@ -31,7 +31,7 @@ _REBASE = 64.0
 class ClusterShape:
     """How many executors of which kind. The defaults are the reference cluster's, but for the tool slots.
 
-    Raises ValueError, with all that is wrong, for counts below 0 and for batches that make no work progress.
+    Raises ValueError, with all that is wrong, for counts below 0 and for batches that are faster than a task alone.
     """
 
     llm_executors: int = 2
@@ -49,8 +49,8 @@ class ClusterShape:
         if not (math.isfinite(self.batch_slowdown) and self.batch_slowdown >= 0.0):
             problems.append(f"batch_slowdown is {self.batch_slowdown}, a number from 0 up is needed")
         for batch, value in enumerate(self.slowdowns, start=1):
-            if not (math.isfinite(value) and value > 0.0):
-                problems.append(f"slowdowns: s({batch}) is {value}, a number above 0 is needed")
+            if not (math.isfinite(value) and value >= 1.0):
+                problems.append(f"slowdowns: s({batch}) is {value}, a number from 1 up is needed")
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import click
@@ -9,6 +10,7 @@ import click
 from llmsched.cli import output
 from llmsched.cli.command import Command, Settings, pass_settings
 from llmsched.client import Client
+from llmsched.errors import LLMSchedError
 from llmsched.types import Policy, QueuedStage
 
 #: A seed: what 64 bits hold.
@@ -122,18 +124,44 @@ def show(settings: Settings) -> None:
 @click.option("--seed", type=SEED, help="random: another seed, another order.")
 @pass_settings
 def set_(settings: Settings, name: str, order: str, ageing: float | None, seed: int | None) -> None:
-    """Schedule by policy NAME from the next decision on."""
+    """Schedule by policy NAME from the next decision on, and print it with its settings.
+
+    Nothing is taken over from the policy before it: order, ageing and seed are what the cluster was started with,
+    unless they are given here.
+    """
     wanted = Policy(
         name=name,
         application_order=tuple(filter(None, order.split(","))),
         ageing=None if ageing is None else timedelta(seconds=ageing),
         seed=seed,
     )
-    current = settings.run(lambda client: client.set_policy(wanted))
+
+    async def work(client: Client) -> tuple[Policy, list[str]]:
+        return await client.set_policy(wanted), await unregistered(client, wanted.application_order)
+
+    current, unknown = settings.run(work)
+    if unknown:
+        click.echo(f"note: {not_registered(unknown)}", err=True)
     if settings.as_json:
         output.print_json(current)
     else:
         click.echo(describe(current))
+
+
+async def unregistered(client: Client, applications: Collection[str]) -> list[str]:
+    """Those of the names that no registered application has; none if there is no planner to ask."""
+    if not applications:
+        return []
+    try:
+        known = {each.application async for each in client.applications()}
+    except LLMSchedError:
+        return []
+    return [name for name in applications if name not in known]
+
+
+def not_registered(applications: Collection[str]) -> str:
+    """A warning for an order; applications may be registered later."""
+    return f"the order names applications that are not registered (yet): {', '.join(applications)}"
 
 
 def describe(policy: Policy) -> str:
@@ -141,7 +169,7 @@ def describe(policy: Policy) -> str:
     parts = [policy.name]
     if policy.application_order:
         parts.append(f"order {','.join(policy.application_order)}")
-    if policy.seed:
+    if policy.seed or (policy.name == "random" and policy.seed is not None):
         parts.append(f"seed {policy.seed}")
     if policy.ageing is not None:
         parts.append(f"ageing {output.span(policy.ageing)}" if policy.ageing else "no ageing guard")

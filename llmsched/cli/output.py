@@ -37,11 +37,18 @@ STYLES = {
 """How a state looks; colours only repeat what the word says."""
 
 
+class PipeConsole(Console):
+    """Leaves a reader that has enough, as in `| head -1`, to the command, which ends with exit code 141."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output. In a pipe lines are as long as they need to be, and there is no colour."""
-    made = Console(highlight=False, markup=False, emoji=False)
+    made = PipeConsole(highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
-        made = Console(highlight=False, markup=False, emoji=False, width=10_000)
+        made = PipeConsole(highlight=False, markup=False, emoji=False, width=10_000)
     return made
 
 

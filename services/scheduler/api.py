@@ -18,11 +18,12 @@ from services.scheduler import explain
 from services.scheduler.convert import policy_to_core, policy_to_proto, timestamp
 from services.scheduler.core.events import JobCancelRequested, PolicyChanged
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies import POLICIES, UnknownPolicy, make_policy
+from services.scheduler.core.policies import POLICIES, UnknownPolicy
 from services.scheduler.core.policies.base import Knowledge
+from services.scheduler.core.policies.random import Random
 from services.scheduler.core.views import Counts, ExecutorView
 from services.scheduler.executor_pool import Member
-from services.scheduler.knowledge import settable
+from services.scheduler.knowledge import check_policy, settable
 from services.scheduler.refusals import Reason, invalid, job_not_found
 from services.scheduler.term import Term
 
@@ -114,16 +115,23 @@ class SchedulerApi(scheduler_pb2_grpc.SchedulerServiceServicer):
         term = self._leading()
         policy = policy_to_core(request.policy, default=self._default_policy)
         self._check_policy(policy)
+        self._check_seed(request.policy)
         await term.driver.submit(PolicyChanged(at=term.clock.now(), cause=f"policy:{policy.name}", policy=policy))
         return scheduler_pb2.SetPolicyResponse(policy=policy_to_proto(policy))
 
     def _check_policy(self, policy: PolicySettings) -> None:
         try:
-            make_policy(policy, self._knowledge)
+            check_policy(policy, self._knowledge)
         except UnknownPolicy as error:
             if policy.name in POLICIES:
                 raise invalid(Reason.INVALID_POLICY_PARAMETERS, Violation("policy", str(error))) from error
             raise invalid(Reason.UNKNOWN_POLICY, Violation("policy.name", str(error))) from error
+
+    def _check_seed(self, wanted: scheduler_pb2.Policy) -> None:
+        """A seed that changes nothing is refused, but for the cluster's own, which every policy is shown with."""
+        if wanted.name != Random.name and wanted.seed not in (0, self._default_policy.seed):
+            told = f"policy {wanted.name!r} takes no seed; it is for: {Random.name}"
+            raise invalid(Reason.INVALID_POLICY_PARAMETERS, Violation("policy", told))
 
 
 def _cluster(term: Term) -> scheduler_pb2.GetClusterResponse:

@@ -140,11 +140,12 @@ def policy_to_proto(policy: PolicySettings) -> scheduler_pb2.Policy:
 
 
 def policy_to_core(policy: scheduler_pb2.Policy, *, default: PolicySettings) -> PolicySettings:
-    """`default` says what holds where the request is silent about ageing or the seed."""
+    """`default` says what holds where the request is silent: its ageing and seed, and its order for its own policy."""
     ageing = seconds(policy.ageing) or None if policy.HasField("ageing") else default.ageing_seconds
     return PolicySettings(
         name=policy.name,
-        application_order=tuple(policy.application_order),
+        application_order=tuple(policy.application_order)
+        or (default.application_order if policy.name == default.name else ()),
         ageing_seconds=ageing,
         seed=policy.seed if policy.HasField("seed") else default.seed,
     )

@@ -43,7 +43,8 @@ def reasons(
         lines += _stage(stage, now)
     waiting = sum(stage.state is StageState.WAITING for stage in job.stages)
     if waiting:
-        lines.append(f"{waiting} stages wait for stages before them")
+        one = "1 stage waits for stages before it"
+        lines.append(one if waiting == 1 else f"{waiting} stages wait for stages before them")
     return lines
 
 
@@ -72,7 +73,7 @@ def _waiting(place: int, queue: Sequence[QueueEntry], executors: Sequence[Execut
     before = sum(1 for other in queue[:place] if _compete(other.requirement, able))
     tasks = "a slot" if entry.waiting_tasks == 1 else f"{entry.waiting_tasks} slots"
     line = f"stage {entry.stage.stage_id} has waited {_seconds(now - entry.stage.ready_at)} for {tasks} of"
-    return f"{line} {entry.requirement}: {_slots(able)}, {before} stages before it"
+    return f"{line} {entry.requirement}: {_slots(able)}, {before} {'stage' if before == 1 else 'stages'} before it"
 
 
 def _compete(requirement: str, executors: Iterable[ExecutorView]) -> bool:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.profiler.core.history import learn
-from services.profiler.core.statistics import WorkModel
+from services.profiler.core.statistics import ApplicationStatistics, Statistics, WorkModel
 from services.profiler.core.trace import TraceError, TraceJob, read_history
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies import POLICIES, UnknownPolicy, make_policy
 from services.scheduler.core.policies.base import Knowledge
+
+#: Enough for any policy that learns to be made.
+_SOMETHING = Knowledge(statistics=Statistics(applications={}, pooled=ApplicationStatistics(totals=(0.0,), stages={})))
 
 
 def load_knowledge(paths: Sequence[str | Path], work: WorkModel) -> Knowledge:
@@ -44,3 +47,15 @@ def settable(knowledge: Knowledge) -> list[str]:
             continue
         names.append(name)
     return names
+
+
+def check_policy(settings: PolicySettings, knowledge: Knowledge) -> None:
+    """Raises UnknownPolicy with what an operator can do about it."""
+    if settings.name not in POLICIES:
+        raise UnknownPolicy(f"no policy {settings.name!r}; there are: {', '.join(settable(knowledge))}")
+    try:
+        make_policy(settings, knowledge)
+    except UnknownPolicy as error:
+        if knowledge.statistics is None and settings.name in set(settable(_SOMETHING)) - set(settable(knowledge)):
+            raise UnknownPolicy(f"{error} (start the scheduler with --history FILE)") from error
+        raise

@@ -15,9 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from services.profiler.core.statistics import WorkModel
 from services.profiler.core.trace import TraceError
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies import UnknownPolicy, make_policy
+from services.scheduler.core.policies import UnknownPolicy
 from services.scheduler.core.policies.base import Knowledge
-from services.scheduler.knowledge import load_knowledge
+from services.scheduler.knowledge import check_policy, load_knowledge
 
 
 def _split(value: object) -> object:
@@ -93,7 +93,7 @@ class SchedulerSettings(BaseSettings):
     def _settings_fit(self) -> Self:
         problems = []
         try:
-            make_policy(self.default_policy, self.knowledge)
+            check_policy(self.default_policy, self.knowledge)
         except TraceError as error:
             problems += error.problems
         except UnknownPolicy as error:

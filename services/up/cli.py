@@ -23,6 +23,7 @@ from services.scheduler.core.policies import POLICIES
 from services.scheduler.core.policies.clairvoyant_srpt import ClairvoyantSrpt
 from services.scheduler.settings import SchedulerSettings
 from services.up.cluster import LocalCluster
+from services.up.ready import Findings, look
 from services.up.stack import KNOWN_ENGINES, Stack, StackError, StackOptions, build, find_phoenix, free_port
 
 DEFAULT_DIRECTORY = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "llmsched"
@@ -127,7 +128,7 @@ def up(
         "event_log": str(event_log or ""),
         **settings,
     }
-    _check(scheduler_settings)
+    asked = _check(scheduler_settings)
     phoenix = _phoenix(directory) if tracing else None
     options = StackOptions(
         directory=directory,
@@ -148,7 +149,7 @@ def up(
     )
     try:
         with _pid_file(directory):
-            asyncio.run(_run(options, phoenix, wait))
+            asyncio.run(_run(options, asked, phoenix, wait))
     except StackError as error:
         raise click.ClickException(str(error)) from error
 
@@ -167,19 +168,23 @@ def down(directory: Path) -> None:
     click.echo("ended")
 
 
-def _check(settings: Mapping[str, str]) -> None:
-    """Refuses at once what every scheduler would refuse at its start, and settings that it would not even look at."""
+def _check(settings: Mapping[str, str]) -> SchedulerSettings:
+    """What the schedulers will go by. Refuses at once what each of them would refuse at its start, and settings that it
+    would not even look at."""
     unknown = sorted(settings.keys() - SchedulerSettings.model_fields.keys())
     problems = [f"{name}: the scheduler has no such setting" for name in unknown]
     try:
-        SchedulerSettings.model_validate(settings)
+        checked = SchedulerSettings.model_validate(settings)
     except ValidationError as error:
         problems += mistakes(error, str)
     if problems:
         raise CommandFailed("\n".join(problems), Exit.REFUSED)
+    return checked
 
 
-async def _run(options: StackOptions, phoenix: tuple[ProcessSpec, str, str] | None, wait: float) -> None:
+async def _run(
+    options: StackOptions, asked: SchedulerSettings, phoenix: tuple[ProcessSpec, str, str] | None, wait: float
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -199,17 +204,22 @@ async def _run(options: StackOptions, phoenix: tuple[ProcessSpec, str, str] | No
                 ready.cancel()
                 return
             ready.result()
-        _show(stack, options.directory, phoenix[2] if phoenix else "")
+        async with cluster.client() as client:
+            findings = await look(client, asked, stack.redis_url)
+        _show(stack, findings, options.directory, phoenix[2] if phoenix else "")
         await stop.wait()
         _console.print("ending …")
 
 
-def _show(stack: Stack, directory: Path, phoenix: str) -> None:
+def _show(stack: Stack, findings: Findings, directory: Path, phoenix: str) -> None:
     table = Table(title="LLMSched is ready", show_header=False)
     table.add_row("planner (clients)", stack.planner)
     table.add_row("scheduler (operators)", ", ".join(stack.schedulers))
     table.add_row("state", stack.redis_url)
     table.add_row("executors", ", ".join(stack.executors))
+    table.add_row("policy", findings.policy)
+    if findings.history:
+        table.add_row("history", findings.history)
     for service, address in stack.metrics.items():
         table.add_row(f"metrics of {service}", f"http://{address}/metrics")
     if phoenix:
@@ -217,6 +227,8 @@ def _show(stack: Stack, directory: Path, phoenix: str) -> None:
     table.add_row("logs", str(directory / "logs"))
     table.add_row("end", "Ctrl-C, or `llmsched down`")
     _console.print(table)
+    for note in findings.notes:
+        _console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     # For scripts: one line on standard output once everything is attached.
     print(f"ready planner={stack.planner} scheduler={','.join(stack.schedulers)}", flush=True)
 

@@ -6,9 +6,10 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -24,23 +25,34 @@ from services.profiler.core.trace import TraceError, TraceJob, read_history
 from services.scheduler.core import PolicySettings, UnknownPolicy, make_policy
 from services.scheduler.core.policies.base import Knowledge
 from simulator.cluster import ClusterShape
+from simulator.compare.study import Knows, knows
+from simulator.generate.errors import RecipeError
+from simulator.generate.recording import trace_files
 from simulator.trouble import Trouble
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 Count = Annotated[int, Field(ge=0, strict=True)]
 Number = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
-Factor = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Factor = Annotated[float, Field(ge=1, strict=True, allow_inf_nan=False)]
 
 
 class Finite(click.FloatRange):
     """A number from a range; neither infinity nor NaN, which click lets through."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Whole(click.IntRange):
+    """A whole number from a range."""
+
+    name = "integer"
 
 
 class OutputFile(click.Path):
@@ -50,6 +62,8 @@ class OutputFile(click.Path):
         super().__init__(dir_okay=False, writable=True, allow_dash=allow_dash, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if str(value) == "-" and not self.allow_dash:
+            self.fail("not to standard output: name a file.", param, ctx)
         path = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]  # click cannot say what `path_type` was
         if not os.access(path.parent, os.W_OK | os.X_OK):
             self.fail(f"there is no folder {str(path.parent)!r} to write to.", param, ctx)
@@ -57,6 +71,7 @@ class OutputFile(click.Path):
 
 
 InputFile = click.Path(exists=True, dir_okay=False, path_type=Path)
+InputPath = click.Path(exists=True, path_type=Path)  #: a file, or a folder of `*.jsonl`
 
 
 # ---- cluster and work model ----------------------------------------------------------------------------------------
@@ -84,6 +99,10 @@ class ClusterOptions:
         """The cluster; where nothing was said, as in `default`."""
         return replace(default or ClusterShape(), **self._said(ClusterShape))
 
+    @property
+    def says_a_cluster(self) -> bool:
+        return bool(self._said(ClusterShape))
+
     def work(self) -> WorkModel:
         return WorkModel(**self._said(WorkModel))
 
@@ -96,11 +115,14 @@ _FILE = TypeAdapter(ClusterOptions)
 
 _CLUSTER = [
     click.option(
-        "--cluster", "cluster_file", type=InputFile, help="JSON with values for the options below; these win."
+        "--cluster",
+        "cluster_file",
+        type=InputFile,
+        help="JSON with values for the options below, which win; a recipe too.",
     ),
-    click.option("--llm-executors", type=click.IntRange(min=0), metavar="L", help="LLM executors.  [2]"),
-    click.option("--max-batch", type=click.IntRange(min=1), metavar="B", help="Batch slots of each.  [8]"),
-    click.option("--tool-slots", type=click.IntRange(min=0), metavar="R", help="Tool slots in all.  [8]"),
+    click.option("--llm-executors", type=Whole(min=0), metavar="L", help="LLM executors.  [2]"),
+    click.option("--max-batch", type=Whole(min=1), metavar="B", help="Batch slots of each.  [8]"),
+    click.option("--tool-slots", type=Whole(min=0), metavar="R", help="Tool slots in all.  [8, or those of the mix]"),
     click.option(
         "--batch-slowdown",
         type=Finite(min=0),
@@ -134,9 +156,41 @@ def cluster_options(command: _F) -> _F:
 def read_cluster_file(path: Path) -> ClusterOptions:
     """What a cluster file says. Ends the command if it breaks the format."""
     try:
-        return _FILE.validate_json(path.read_bytes())
+        return _parsed(path.read_bytes())
     except ValidationError as error:
         refuse([f"{path}: {_field(one['loc'])}: {one['msg']}" for one in error.errors(include_url=False)])
+
+
+def recipe_warnings(workload: Path, cluster: ClusterOptions) -> list[str]:
+    """In what the cluster differs from the one that the workload was made for, where nobody asked for another one."""
+    recipe = workload.with_name(f"{workload.name}.recipe.json")
+    if cluster.says_a_cluster or not recipe.is_file():
+        return []
+    try:
+        made_for = _parsed(recipe.read_bytes()).shape()
+    except (OSError, ValidationError):
+        return []
+    used = cluster.shape()
+    differences = [
+        f"{each.name} {getattr(made_for, each.name)}, not {getattr(used, each.name)}"
+        for each in fields(ClusterShape)
+        if getattr(made_for, each.name) != getattr(used, each.name)
+    ]
+    if not differences:
+        return []
+    return [f"{workload} was made for a cluster with {'; '.join(differences)}; for that one: --cluster {recipe}"]
+
+
+def _parsed(data: bytes) -> ClusterOptions:
+    """What a cluster file says, or the recipe of a workload. Raises ValidationError."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None  # said better below
+    if isinstance(found, dict) and isinstance(found.get("cluster"), dict) and isinstance(found.get("work"), dict):
+        said = {name: value for name, value in (found["cluster"] | found["work"]).items() if value != []}
+        data = json.dumps(said).encode()
+    return _FILE.validate_json(data)
 
 
 def _merged(file: Path | None, said: dict[str, Any]) -> ClusterOptions:
@@ -154,14 +208,17 @@ def _field(location: Sequence[int | str]) -> str:
 
 def _slowdowns(text: str) -> tuple[float, ...]:
     """A table from a file or from the command line: numbers between commas or white space, a JSON list too."""
+    file = Path(text)
+    is_file = file.is_file()
     try:
-        if Path(text).is_file():
-            text = Path(text).read_text(encoding="utf-8")
-        table = tuple(float(number) for number in text.strip().strip("[]").replace(",", " ").split())
+        numbers = file.read_text(encoding="utf-8") if is_file else text
+        table = tuple(float(number) for number in numbers.strip().strip("[]").replace(",", " ").split())
     except ValueError as error:
-        raise click.BadParameter(f"{error}: neither a file nor numbers.", param_hint="--slowdown-table") from error
-    if not table or not all(0 < number < math.inf for number in table):
-        raise click.BadParameter("one or more numbers above 0 are needed.", param_hint="--slowdown-table")
+        wrong = "holds something other than numbers" if is_file else "neither a file nor numbers"
+        raise click.BadParameter(f"{text}: {wrong}.", param_hint="--slowdown-table") from error
+    if not table or not all(1 <= number < math.inf for number in table):
+        wrong = "one or more numbers from 1 up are needed: no batch is faster than a task alone."
+        raise click.BadParameter(wrong, param_hint="--slowdown-table")
     return table
 
 
@@ -174,7 +231,7 @@ class _Stragglers(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
         share, _, factor = str(value).partition(":")
         probability = Finite(min=0, max=1).convert(share, param, ctx)
-        return probability, Finite(min=0).convert(factor or Trouble().straggler_factor, param, ctx)
+        return probability, Finite(min=1).convert(factor or Trouble().straggler_factor, param, ctx)
 
 
 _TROUBLE = [
@@ -210,7 +267,7 @@ def trouble_options(command: _F) -> _F:
 
 
 processes_option = click.option(
-    "--processes", type=click.IntRange(min=1), metavar="N", help="Runs at once.  [one for each core]"
+    "--processes", type=Whole(min=1), metavar="N", help="Runs at once.  [one for each core]"
 )
 
 
@@ -228,11 +285,58 @@ def refuse(problems: Iterable[str]) -> NoReturn:
     raise CommandFailed("\n".join(problems), Exit.REFUSED)
 
 
+def os_problem(error: OSError) -> str:
+    """What went wrong with which file."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """On standard error."""
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def output_problems(outputs: Mapping[str, Path] | None = None, inputs: Iterable[Path] = ()) -> list[str]:
+    """Which files the running command would write over what it reads, or over each other.
+
+    Args: `outputs`, by what to call them, and `inputs` are those that no option of the command names as a file.
+    """
+    context = click.get_current_context()
+    reads, writes = list(inputs), dict(outputs or {})
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if isinstance(parameter.type, OutputFile) and value is not None:
+            writes[parameter.opts[0]] = value
+        elif isinstance(parameter.type, click.Path) and parameter.type.exists and value is not None:
+            reads += [value] if isinstance(value, Path) else value
+    problems = []
+    for name, path in writes.items():
+        for read in reads:
+            if any(_same(path, each) for each in ([read] if not read.is_dir() else read.glob("*.jsonl"))):
+                problems.append(f"{name} {path} would overwrite what the command reads")
+                break
+    for (one, path), (other, another) in combinations(writes.items(), 2):
+        if _same(path, another):
+            problems.append(f"{one} and {other} are the same file")
+    return problems
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are the same file; devices and pipes may serve more than once."""
+    if one.exists() and other.exists():
+        return one.is_file() and one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
 def read_history_files(paths: Sequence[Path]) -> list[TraceJob]:
-    """The jobs of all files. Ends the command with everything that is wrong in any of them."""
+    """The jobs of all files and folders. Ends the command with everything that is wrong in any of them."""
     jobs: list[TraceJob] = []
     problems: list[str] = []
-    for path in paths:
+    try:
+        files = trace_files(paths)
+    except RecipeError as error:
+        refuse(error.problems)
+    for path in files:
         try:
             with path.open("rb") as lines:
                 jobs += read_history(lines, str(path))
@@ -246,6 +350,20 @@ def read_history_files(paths: Sequence[Path]) -> list[TraceJob]:
 def learn_history(paths: Sequence[Path], work: WorkModel) -> Statistics | None:
     """What policies may learn from the files; None without files."""
     return learn(read_history_files(paths), work) if paths else None
+
+
+def history_warnings(
+    applications: Collection[str], policies: Iterable[PolicySettings], statistics: Statistics | None
+) -> list[str]:
+    """Which applications of the workload the history does not know, if a policy goes by it."""
+    if statistics is None or not any(knows(policy.name) is Knows.HISTORY for policy in policies):
+        return []
+    unknown = sorted(set(applications) - set(statistics.applications))
+    if not unknown:
+        return []
+    known = len(applications) - len(unknown)
+    share = f"{known} of {len(applications)} applications of the workload"
+    return [f"the history knows {share}; it does not know: {', '.join(unknown)}"]
 
 
 def policy_problems(policies: Iterable[PolicySettings], statistics: Statistics | None) -> list[str]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from llmsched.cli.output import PipeConsole
 from services.profiler.core.statistics import Statistics
 from services.profiler.core.trace import TraceError
 from services.scheduler.core import PolicySettings
@@ -25,11 +26,17 @@ from services.scheduler.core.policies import POLICIES
 from simulator.cli.common import (
     ClusterOptions,
     Finite,
+    InputPath,
+    Whole,
     cluster_options,
+    history_warnings,
+    os_problem,
+    output_problems,
     policy_problems,
     processes_option,
     refuse,
     trouble_options,
+    warn,
     write_json,
 )
 from simulator.compare.files import as_json, write_runs, write_table
@@ -40,17 +47,20 @@ from simulator.compare.study import Study, StudyRun, carry_out
 from simulator.compare.summary import ORACLE, RESAMPLES, Cell, NothingToCompare, cells
 from simulator.compare.svg import seconds
 from simulator.generate import MIXES, Arrivals, Population, RecipeError, choose, reference_cluster
+from simulator.generate.tool_times import tool_time_files
 from simulator.trouble import Trouble
 
 _LOADS = (0.7, 0.95, 1.5)
 _ORDERED = "ps-tcs"  #: the policy that takes an order of applications
-_Paths = click.Path(exists=True, path_type=Path)
+_FILES = ("results.csv", "table.csv", "results.json", "report.html")
 
 
 @click.command()
-@click.option("--traces", multiple=True, type=_Paths, help="Recorded jobs to simulate: a file or a folder; repeatable.")
+@click.option(
+    "--traces", multiple=True, type=InputPath, help="Recorded jobs to simulate: a file or a folder; repeatable."
+)
 @click.option("--parametric", is_flag=True, help="Simulate (and learn from) the built-in applications instead.")
-@click.option("--history", "histories", multiple=True, type=_Paths, help="Recorded jobs that policies learn from.")
+@click.option("--history", "histories", multiple=True, type=InputPath, help="Recorded jobs that policies learn from.")
 @click.option(
     "--policy",
     "names",
@@ -60,9 +70,9 @@ _Paths = click.Path(exists=True, path_type=Path)
 )
 @click.option("--mix", "mixes", multiple=True, type=click.Choice(list(MIXES)), help="Repeatable.  [all]")
 @click.option("--load", "loads", multiple=True, type=Finite(min=0, min_open=True), help="Repeatable.  [0.7 0.95 1.5]")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Workloads of each kind.")
+@click.option("--seeds", type=Whole(min=1), default=5, show_default=True, help="Workloads of each kind.")
 @click.option("--seed", "first_seed", type=int, default=0, show_default=True, help="The first of the seeds.")
-@click.option("--jobs", type=click.IntRange(min=1), default=400, show_default=True, help="In each workload.")
+@click.option("--jobs", type=Whole(min=1), default=400, show_default=True, help="In each workload.")
 @click.option("--arrivals", default="poisson", show_default=True, metavar="poisson|bursty[:CV]")
 @click.option("--tool-times", metavar="MODEL", help="constant:S, lognormal:MEDIAN,SIGMA or recorded:FILE,…")
 @click.option("--application-order", metavar="APP,APP,…", help=f"For {_ORDERED}: first served first.")
@@ -98,6 +108,10 @@ def compare(
     """
     if bool(traces) == parametric:
         raise click.UsageError("say what to simulate: --traces FILE|FOLDER, or --parametric")
+    if wrong := output_problems(
+        {f"--out, the file {name}:": out / name for name in _FILES}, tool_time_files(tool_times or "")
+    ):
+        raise click.UsageError("\n".join(wrong))
     if application_order and names and _ORDERED not in names:
         raise click.UsageError(f"--application-order is for --policy {_ORDERED}")
     mixes = tuple(dict.fromkeys(mixes)) or tuple(MIXES)
@@ -119,6 +133,9 @@ def compare(
         trouble=trouble,
     )
     _check(study, population, statistics, reference)
+    applications = {name for mix in mixes for name in choose(population, mix=mix)}
+    warnings = history_warnings(applications, study.policies, statistics)
+    warn(warnings)
     _make_folder(out)
     begin = time.perf_counter()
     with _refusing(), _progress(study.runs) as done:
@@ -131,8 +148,16 @@ def compare(
         )
         found = cells(runs, reference=reference or ORACLE)
     facts = _facts(study, source, statistics, time.perf_counter() - begin)
+    if warnings:
+        facts["history"] += f"; {'; '.join(warnings)}"
     shown = (reference or ORACLE) if (reference or ORACLE) in found[0].rows else None
-    _write(out, Report(cells=found, reference=shown, command=_command(), facts=facts, left_out=left_out), runs, study)
+    _write(
+        out,
+        Report(cells=found, reference=shown, command=_command(), facts=facts, left_out=left_out),
+        runs,
+        study,
+        warnings,
+    )
     _print(found, out)
 
 
@@ -149,7 +174,7 @@ def _refusing() -> Iterator[None]:
     except NothingToCompare as error:
         refuse([str(error)])
     except OSError as error:
-        refuse([f"{error.filename}: {error.strerror}"])
+        refuse([os_problem(error)])
 
 
 def _policies(
@@ -248,12 +273,13 @@ def _command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def _write(out: Path, report: Report, runs: Sequence[StudyRun], study: Study) -> None:
+def _write(out: Path, report: Report, runs: Sequence[StudyRun], study: Study, warnings: list[str]) -> None:
     config: dict[str, Any] = {"command": report.command, "reference": report.reference, **report.facts}
     config["study"] = asdict(study)
     write_runs(out / "results.csv", runs)
     write_table(out / "table.csv", report.cells, report.reference)
-    write_json(as_json(config, report.cells, runs, report.reference), out / "results.json")
+    found = as_json(config, report.cells, runs, report.reference)
+    write_json({**found, "warnings": warnings}, out / "results.json")
     (out / "report.html").write_text(render(report), encoding="utf-8")
     charts = out / "charts"
     charts.mkdir(exist_ok=True)
@@ -274,8 +300,8 @@ def _print(found: Sequence[Cell], out: Path) -> None:
     best = [f"{seconds(cell.rows[cell.best].mean.value)} s" for cell in found]
     table.add_section()
     table.add_row("best mean JCT", *best, style="bold")
-    console = Console(highlight=False, markup=False)
+    console = PipeConsole(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=10_000)
+        console = PipeConsole(highlight=False, markup=False, width=10_000)
     console.print(table)
     click.echo(f"Mean JCT relative to the best policy that does not know the future. Report: {out / 'report.html'}")

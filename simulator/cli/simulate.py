@@ -12,23 +12,28 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from llmsched.cli.exits import CommandFailed, Exit
+from llmsched.cli.output import PipeConsole
 from services.profiler.core.trace import TraceError, TraceJob, read_workload
 from services.scheduler.core import POLICIES, PolicySettings
 from simulator.cli.common import (
     ClusterOptions,
     InputFile,
+    InputPath,
     OutputFile,
     cluster_options,
+    history_warnings,
     learn_history,
+    output_problems,
     policy_problems,
     processes_option,
     progress,
+    recipe_warnings,
     refuse,
     trouble_options,
+    warn,
     write_json,
 )
 from simulator.cluster import ClusterShape
@@ -44,7 +49,11 @@ _ORDERED = "ps-tcs"  #: the policy that takes an order of applications
 @click.option("--policy", "policies", multiple=True, metavar="POLICY", help=f"One of: {', '.join(sorted(POLICIES))}.")
 @click.option("--application-order", metavar="APP,APP,…", help=f"For {_ORDERED}: first served first.")
 @click.option(
-    "--history", "histories", type=InputFile, multiple=True, help="Recorded jobs that policies learn from; repeatable."
+    "--history",
+    "histories",
+    type=InputPath,
+    multiple=True,
+    help="Recorded jobs that policies learn from, or a folder of *.jsonl; repeatable.",
 )
 @cluster_options
 @trouble_options
@@ -69,6 +78,8 @@ def simulate(
 
     Several --policy give several runs, in parallel. Nothing fails and nothing ages unless asked for.
     """
+    if wrong := output_problems():
+        raise click.UsageError("\n".join(wrong))
     chosen = _policies(policies, application_order, cluster, ageing, seed)
     settings = RunSettings(
         policy=chosen[0], cluster=cluster.shape(), work=cluster.work(), trouble=replace(trouble, seed=seed)
@@ -77,6 +88,8 @@ def simulate(
     statistics = learn_history(histories, settings.work)
     if problems := [*found.slot_problems(settings.cluster), *policy_problems(chosen, statistics)]:
         refuse(problems)
+    warnings = [*history_warnings(found.applications, chosen, statistics), *recipe_warnings(workload, cluster)]
+    warn(warnings)
     tasks = [
         Task(jobs=found.jobs, settings=replace(settings, policy=policy), statistics=statistics) for policy in chosen
     ]
@@ -86,15 +99,17 @@ def simulate(
         raise CommandFailed(str(error), Exit.JOB_FAILED) from error
     if json_file is not None:
         config = _config(settings, chosen, workload, histories)
-        write_json(_report(config, found, results), json_file)
+        write_json({**_report(config, found, results), "warnings": warnings}, json_file)
     # As wide as the table is: a terminal that is too narrow had better break lines than cut figures.
-    _print(found, results, Console(stderr=json_file == Path("-"), highlight=False, markup=False, width=10_000))
+    _print(found, results, PipeConsole(stderr=json_file == Path("-"), highlight=False, markup=False, width=10_000))
 
 
 def _policies(
     names: tuple[str, ...], order: str | None, cluster: ClusterOptions, ageing: float | None, seed: int
 ) -> list[PolicySettings]:
-    names = names or ((cluster.policy,) if cluster.policy else ())
+    if not names and cluster.policy:
+        names = (cluster.policy,)
+        click.echo(f"Policy {cluster.policy}, chosen by the --cluster file; --policy chooses others.", err=True)
     if not names:
         raise click.UsageError(f"name at least one policy: --policy {'|'.join(sorted(POLICIES))}")
     if order is not None and _ORDERED not in names:
@@ -124,10 +139,12 @@ class WorkloadFile:
     count: int = 0
     #: Where tasks of each kind come first; what does not appear is not needed.
     needs: dict[str, str] = field(default_factory=dict)
+    applications: set[str] = field(default_factory=set)
     #: By policy that really ran: job completion time by the job's place in the workload, from 0.
     recorded: dict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def note(self, job: TraceJob) -> None:
+        self.applications.add(job.app)
         if job.recorded_policy is not None and job.recorded_jct_seconds is not None:
             self.recorded[job.recorded_policy][self.count] = job.recorded_jct_seconds
         if len(self.needs) < 2:
@@ -234,10 +251,12 @@ def _recorded(jcts: Mapping[int, float], simulated: RunResult | None = None) -> 
     return found
 
 
-def _print(found: WorkloadFile, results: Sequence[RunResult], console: Console) -> None:
+def _print(found: WorkloadFile, results: Sequence[RunResult], console: PipeConsole) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ["MEAN JCT", "P50", "P95", "P99", "MAX", "LLM", "TOOLS", "DECISIONS", "WALL"]
-    recorded = ["RECORDED"] if found.recorded else []
+    # Beside a mean of all jobs, only one of all jobs.
+    whole = {policy: jcts for policy, jcts in found.recorded.items() if len(jcts) == found.count}
+    recorded = ["RECORDED"] if any(result.policy in whole for result in results) else []
     failed = ["FAILED"] if any(result.failed for result in results) else []
     table.add_column("POLICY", no_wrap=True)
     for column in (*columns, *recorded, *failed):
@@ -245,12 +264,11 @@ def _print(found: WorkloadFile, results: Sequence[RunResult], console: Console) 
     for result in results:
         summary = result.summary
         times = (summary.mean_jct, summary.p50_jct, summary.p95_jct, summary.p99_jct, summary.max_jct)
-        cells = [f"{seconds:.2f}" for seconds in times]
+        cells = [f"{seconds:.2f}" if summary.jobs else "–" for seconds in times]
         cells += [f"{result.llm_utilisation:.1%}", f"{result.tool_utilisation:.1%}"]
         cells += [str(result.decisions), f"{result.wall_seconds:.2f}"]
         if recorded:
-            jcts = found.recorded.get(result.policy)
-            cells.append(f"{_recorded(jcts)['mean_jct']:.2f}" if jcts else "")
+            cells.append(f"{_recorded(whole[result.policy])['mean_jct']:.2f}" if result.policy in whole else "")
         if failed:
             cells.append(str(result.failed))
         table.add_row(result.policy, *cells)

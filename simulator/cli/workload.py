@@ -13,7 +13,19 @@ import click
 
 from llmsched.cli.output import print_table
 from services.profiler.core.trace import TraceError, TraceJob, write_jobs
-from simulator.cli.common import ClusterOptions, Finite, InputFile, OutputFile, cluster_options, refuse, write_json
+from simulator.cli.common import (
+    ClusterOptions,
+    Finite,
+    InputFile,
+    InputPath,
+    OutputFile,
+    Whole,
+    cluster_options,
+    os_problem,
+    output_problems,
+    refuse,
+    write_json,
+)
 from simulator.cluster import ClusterShape
 from simulator.generate.applications import PARAMETRIC
 from simulator.generate.arrivals import Arrivals
@@ -27,7 +39,6 @@ from simulator.generate.recording import read_recorded, trace_files
 from simulator.generate.tool_times import parse_tool_times, tool_time_files
 
 _Mix = click.Choice(list(MIXES))
-_Traces = click.Path(exists=True, path_type=Path)
 
 
 class _Process(click.ParamType):
@@ -73,10 +84,10 @@ class _Options:
 @click.option(
     "--app", "applications", multiple=True, metavar="NAME", help="An application; repeatable, in place of a mix."
 )
-@click.option("--traces", type=_Traces, multiple=True, help="Recorded jobs, or a folder of *.jsonl; repeatable.")
+@click.option("--traces", type=InputPath, multiple=True, help="Recorded jobs, or a folder of *.jsonl; repeatable.")
 @click.option("--parametric", is_flag=True, help=f"Built-in applications: {', '.join(sorted(PARAMETRIC))}.")
 @click.option("--tool-times", metavar="MODEL", help="constant:SECONDS, lognormal:MEDIAN,SIGMA or recorded:FILE,…")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="How many jobs arrive.")
+@click.option("--jobs", type=Whole(min=1), metavar="N", help="How many jobs arrive.")
 @click.option("--load", type=Finite(min=0, min_open=True), metavar="ρ", help="Arrival rate by load factor …")
 @click.option("--rate", type=Finite(min=0, min_open=True), metavar="λ", help="… or in jobs a second.")
 @click.option(
@@ -91,7 +102,7 @@ class _Options:
 @cluster_options
 @click.option("--out", type=OutputFile(allow_dash=False), help="The workload; its recipe goes to FILE.recipe.json.")
 @click.option("--history-out", type=OutputFile(allow_dash=False), help="Other jobs, for policies to learn from.")
-@click.option("--history-jobs", type=click.IntRange(min=1), metavar="N", help="How many of them.")
+@click.option("--history-jobs", type=Whole(min=1), metavar="N", help="How many of them.")
 def make(cluster: ClusterOptions, **options: Any) -> None:
     """Make a workload, a history, or both of them without an input in common.
 
@@ -107,7 +118,7 @@ def make(cluster: ClusterOptions, **options: Any) -> None:
     except (RecipeError, TraceError) as error:
         refuse(error.problems)
     except OSError as error:
-        refuse([str(error)])
+        refuse([os_problem(error)])
     about = _about(asked, population, inputs, recipe, rate)
     if asked.history_out is not None:
         count = _write(asked.history_out, history, about)
@@ -129,8 +140,7 @@ def _checked(asked: _Options) -> _Options:
         problems.append("--tool-times is for --traces: built-in applications know what their tools take")
     if asked.out is None and asked.history_out is None:
         problems.append("nothing to make: give --out, --history-out or both")
-    if asked.out is not None and asked.out == asked.history_out:
-        problems.append("--out and --history-out are the same file")
+    problems += output_problems(inputs=tool_time_files(asked.tool_times or ""))
     if asked.out is not None and asked.jobs is None:
         problems.append("--out needs --jobs")
     if asked.out is not None and (asked.load is None) == (asked.rate is None):
@@ -258,7 +268,7 @@ def describe(files: tuple[Path, ...], mix: str | None, cluster: ClusterOptions, 
         except TraceError as error:
             problems += error.problems
         except OSError as error:
-            problems.append(str(error))
+            problems.append(os_problem(error))
     if problems:
         refuse(problems)
     if json_file is not None:
@@ -269,7 +279,9 @@ def describe(files: tuple[Path, ...], mix: str | None, cluster: ClusterOptions, 
             _show(one, shape)
 
 
-_COLUMNS = ("APPLICATION", "STRUCTURE", "JOBS", "STAGES", "GENERATED", "TASKS", "WIDTH", "LLM WORK (s)", "TOOLS (s)")
+# Two tables, so that each fits a terminal of 80 columns.
+_COUNTS = ("APPLICATION", "STRUCTURE", "JOBS", "STAGES", "GEN.", "TASKS", "WIDTH")
+_SECONDS = ("APPLICATION", "LLM WORK (s)", "TOOLS (s)")
 
 
 def _show(one: FileDescription, shape: ClusterShape) -> None:
@@ -278,26 +290,29 @@ def _show(one: FileDescription, shape: ClusterShape) -> None:
         load = "no load factor" if arrivals.load is None else f"load factor {arrivals.load:.2f}"
         click.echo(
             f"{arrivals.rate:.4g} jobs/s until {arrivals.last:.0f} s, CV of the gaps {arrivals.cv:.2f}; {load} on"
-            f" {shape.llm_executors} LLM executors × {shape.max_batch} slots and {shape.tool_slots} tool slots"
+            f" {_counted(shape.llm_executors, 'LLM executor')} × {_counted(shape.max_batch, 'slot')}"
+            f" and {_counted(shape.tool_slots, 'tool slot')}"
         )
+        if load != "no load factor":
+            click.echo("The load is that of these jobs; that of a recipe is of the population they were drawn from.")
     if one.all.unknown_tool_tasks:
         click.echo(f"{one.all.unknown_tool_tasks} tool tasks have no seconds, and count as 0 here")
-    click.echo("A job: mean · coefficient of variation · p95")
+    click.echo("A job: mean · p95, of seconds mean · CV · p95. GEN.: stages unknown at arrival")
     several = {**one.applications, "(all)": one.all} if len(one.applications) > 1 else one.applications
-    print_table(_COLUMNS, [_row(name, about) for name, about in several.items()], empty="")
+    structures = {name: "–" if about is one.all else about.structure for name, about in several.items()}
+    print_table(_COUNTS, [_counts(name, structures[name], about) for name, about in several.items()], empty="")
+    seconds = [[name, _cell(about.llm_work), _cell(about.tool_seconds)] for name, about in several.items()]
+    print_table(_SECONDS, seconds, empty="")
     click.echo()
 
 
-def _row(name: str, about: Description) -> list[str]:
-    spreads = [_cell(each) for each in (about.tasks, about.width, about.llm_work, about.tool_seconds)]
-    return [
-        name,
-        about.structure,
-        str(about.jobs),
-        _cell(about.stages),
-        f"{about.generated_stages:.0%}",
-        *spreads,
-    ]
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _counts(name: str, structure: str, about: Description) -> list[str]:
+    stages, tasks, width = (f"{each.mean:.3g} · {each.p95:.3g}" for each in (about.stages, about.tasks, about.width))
+    return [name, structure, str(about.jobs), stages, f"{about.generated_stages:.0%}", tasks, width]
 
 
 def _cell(each: Spread) -> str:

@@ -146,7 +146,7 @@ def test_the_cluster_file_says_what_the_log_shows(tmp_path: Path) -> None:
         "application_order": ["planned", "other"],
     }
     assert "12 jobs in" in said
-    assert "R² 1.0000" in said
+    assert "R² 1.0000, half of the times within 0.0%" in said
     assert "under ps-tcs (12 jobs)" in said
 
 
@@ -156,6 +156,14 @@ def test_another_policy_can_be_asked_with_the_history(tmp_path: Path) -> None:
     files = (out / "workload.jsonl", "--cluster", out / "cluster.json", "--history", out / "history.jsonl")
     result = invoke("simulate", *files, "--policy", "srtf", "--policy", "fcfs", "--json", "-")
     assert [run["jobs"] for run in json.loads(result.stdout)["runs"]] == [12, 12]
+
+
+@pytest.mark.parametrize(("live", "other"), [("fair", "srtf"), ("srtf", "fcfs")])
+def test_the_next_command_names_the_live_policy_and_another_one(live: str, other: str, tmp_path: Path) -> None:
+    log = log_of(some_jobs(), tmp_path / "log", PolicySettings())
+    log.write_text(log.read_text().replace('"fcfs"', f'"{live}"'))
+    said = invoke("jobs", "export", log, "--out", tmp_path / "out").stdout
+    assert said.endswith(f" --policy {live} --policy {other}\n")
 
 
 def test_jobs_are_chosen_on_the_command_line(tmp_path: Path) -> None:
@@ -178,6 +186,8 @@ def test_what_cannot_be_exported_is_refused_with_a_reason(tmp_path: Path) -> Non
     log, out = log_of(some_jobs(), tmp_path / "log", PolicySettings()), tmp_path / "out"
     (tmp_path / "empty").touch()
     (tmp_path / "file").touch()
+    (tmp_path / "workload").write_text('{"app": "a", "stages": []}\n')
+    (tmp_path / "list").write_text("[1]\n")
     for args, code, text in [
         ((tmp_path / "missing", "--out", out), 2, "does not exist"),
         ((tmp_path / "empty", "--out", out), 4, "is empty"),
@@ -185,8 +195,18 @@ def test_what_cannot_be_exported_is_refused_with_a_reason(tmp_path: Path) -> Non
         ((log, "--out", tmp_path / "file" / "below"), 4, "cannot be written"),
         ((log, "--out", out, "--since", "tuesday"), 2, "'tuesday' is no time such as"),
         ((log, "--out", out, "--since", "2026-01-02", "--until", "2026-01-01"), 2, "must be later than"),
-        ((log, "--out", out, "--application", "nobody"), 3, "no job that was asked for"),
-        ((log, "--out", out, "--since", "2026-01-01"), 3, "no job that was asked for"),
+        (
+            (log, "--out", out, "--application", "nobody"),
+            3,
+            "no job that was asked for: its jobs are of other, planned,",
+        ),
+        ((log, "--out", out, "--since", "2026-01-01"), 3, "arrived from 1970-01-01T00:00:00Z to 1970-01-01T00:00:22Z"),
+        (
+            (tmp_path / "workload", "--out", out),
+            4,
+            "is no event log, or one of another version: a line has no 'events'",
+        ),
+        ((tmp_path / "list", "--out", out), 4, "is no event log, or one of another version\n"),
     ]:
         result = invoke("jobs", "export", *args)
         assert (result.exit_code, text in result.stderr) == (code, True), result.output

@@ -123,8 +123,8 @@ async def test_it_is_explained_why_a_job_waits_and_why_it_ran() -> None:
         assert any("task 0 of stage work has been running on tool-0" in line for line in first.reasons)
         second = await explain(scheduler_pb2.ExplainJobRequest(job_id="job-2"))
         assert [(stage.rank, stage.waiting_tasks) for stage in second.queued] == [(1, 2)]
-        assert any("2 slots of tool:any: 0 of 1 free, 1 stages before it" in line for line in second.reasons)
-        assert "1 stages wait for stages before them" in second.reasons
+        assert any("2 slots of tool:any: 0 of 1 free, 1 stage before it" in line for line in second.reasons)
+        assert "1 stage waits for stages before it" in second.reasons
         assert not second.decisions
         await executor.succeed(assign.attempt)
 

@@ -19,6 +19,7 @@ from tests.support.cluster import Cluster, ScriptedExecutor
 from tests.support.scheduling import tool
 
 LEARNING = ["carbyne", "hermes", "sjf", "srtf"]
+NONE_GIVEN = "and none was given (start the scheduler with --history FILE)"
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ async def test_policies_that_learn_can_be_set_where_there_is_a_history(history: 
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        *((name, f"policy '{name}' needs a history to learn from, and none was given") for name in LEARNING),
+        *((name, f"policy '{name}' needs a history to learn from, {NONE_GIVEN}") for name in LEARNING),
         ("clairvoyant-srpt", "policy 'clairvoyant-srpt' needs to know the future, which only a simulation does"),
     ],
 )
@@ -144,6 +145,32 @@ async def test_the_seed_is_the_clusters_unless_it_is_given() -> None:
         ):
             answer = await cluster.leader.stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy=wanted))
             assert answer.policy.seed == seed
+
+
+async def test_only_what_draws_takes_another_seed_than_the_clusters() -> None:
+    async with Cluster.start(seed=5) as cluster:
+        for seed in (0, 5):
+            await set_policy(cluster, "fcfs", seed=seed)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await set_policy(cluster, "fcfs", seed=3)
+        assert refused.value.details() == "policy: policy 'fcfs' takes no seed; it is for: random"
+
+
+async def test_the_order_is_the_clusters_unless_it_is_given() -> None:
+    async with Cluster.start(policy="ps-tcs", application_order=("b", "a")) as cluster:
+        for given, order in (([], ["b", "a"]), (["a", "b"], ["a", "b"])):
+            wanted = scheduler_pb2.Policy(name="ps-tcs", application_order=given)
+            answer = await cluster.leader.stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy=wanted))
+            assert list(answer.policy.application_order) == order
+        await set_policy(cluster, "fcfs")
+
+
+async def test_an_unknown_policy_is_answered_with_those_that_can_be_set() -> None:
+    async with Cluster.start() as cluster:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await set_policy(cluster, "nope")
+        there_are = ", ".join(await available(cluster))
+        assert refused.value.details() == f"policy.name: no policy 'nope'; there are: {there_are}"
 
 
 async def test_a_leader_goes_on_from_the_decisions_before_it(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.simulation import naive, recordings
 
 POLICIES = ["fcfs", "clairvoyant-srpt"]
 #: s(1), s(2), ... of the tables among them; the last value holds for all larger batches.
-TABLES = [(1.0,), (1.0, 1.0, 3.0), (1.2, 1.3, 1.35), (0.5, 1.0, 1.0, 2.0)]
+TABLES = [(1.0,), (1.0, 1.0, 3.0), (1.2, 1.3, 1.35), (1.5, 1.0, 1.0, 2.0)]
 
 
 def shapes(rng: random.Random) -> ClusterShape:

@@ -144,12 +144,17 @@ def _task_fields(stage: TraceStage, task: TraceTask) -> dict[str, Any]:
 def _read(lines: Iterable[str | bytes], source: str, *, workload: bool) -> Iterator[TraceJob]:
     problems: list[str] = []
     latest = 0.0
-    empty = True
+    empty = first = True
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         empty = False
         job, found = _parse(line, number)
+        if job is not None and first and (job.arrival_seconds is None) is workload:
+            # All lines will be like this one: a word on what the file is helps more than twenty on what it is not.
+            problems.append(f"{source}:{number}: {_OTHER_KIND[workload]}")
+            break
+        first = False
         if job is not None:
             found = [
                 *_structure_problems(job),
@@ -168,11 +173,16 @@ def _read(lines: Iterable[str | bytes], source: str, *, workload: bool) -> Itera
         raise TraceError(problems)
 
 
+#: Clearer words than pydantic's, by type of error.
+_WORDS = {"missing": "missing", "string_too_short": "empty; a text is needed"}
+
+
 def _parse(line: str | bytes, number: int) -> tuple[TraceJob | None, list[str]]:
     try:
         job = _JOB.validate_json(line)
     except ValidationError as error:
-        return None, [f"{_path(one['loc'])}: {one['msg']}" for one in error.errors(include_url=False)]
+        problems = error.errors(include_url=False)
+        return None, [f"{_path(one['loc'])}: {_WORDS.get(one['type'], one['msg'])}" for one in problems]
     return replace(job, line=number, job_id=job.job_id or f"job-{number}"), []
 
 
@@ -204,14 +214,21 @@ def _not_earlier(job: TraceJob, named: str) -> str:
     return f"no stage has the id {named!r}"
 
 
+#: What is wrong with a line of the other kind, by whether a workload is read.
+_OTHER_KIND = {
+    True: "arrival_seconds: missing; each job of a workload has one (is this a history?)",
+    False: "arrival_seconds: a history has no arrivals (is this a workload?)",
+}
+
+
 def _history_problems(job: TraceJob) -> Iterator[str]:
     if job.arrival_seconds is not None:
-        yield "arrival_seconds: a history has no arrivals (is this a workload?)"
+        yield _OTHER_KIND[False]
 
 
 def _workload_problems(job: TraceJob, latest: float) -> Iterator[str]:
     if job.arrival_seconds is None:
-        yield "arrival_seconds: missing; each job of a workload has one"
+        yield _OTHER_KIND[True]
     elif job.arrival_seconds < latest:
         yield f"arrival_seconds: {job.arrival_seconds} is before {latest}, that of an earlier line"
     for index, stage in enumerate(job.stages):
@@ -220,4 +237,4 @@ def _workload_problems(job: TraceJob, latest: float) -> Iterator[str]:
             for field in needed:
                 if getattr(task, field) is None:
                     where = f"stages[{index}].tasks[{place}].{field}"
-                    yield f"{where}: unknown in task {place} of stage {stage.id!r}; a workload says how long all takes"
+                    yield f"{where}: missing in task {place} of stage {stage.id!r}; a workload says how long all takes"

@@ -13,7 +13,7 @@ from llmsched.cli.command import Command, Settings, pass_settings
 from llmsched.cli.exits import CommandFailed, Exit
 from llmsched.cli.output import print_json
 from services.profiler.core.trace import write_jobs
-from services.scheduler.export.recording import NoEventLog, read_recording
+from services.scheduler.export.recording import NoEventLog, Recording, read_recording
 from services.scheduler.export.workload import Export, Selection, make_export
 
 WORKLOAD, HISTORY, CLUSTER = "workload.jsonl", "history.jsonl", "cluster.json"
@@ -61,7 +61,7 @@ def export(
         raise CommandFailed(str(error), Exit.REFUSED, as_json=settings.as_json) from error
     exported = make_export(recording, Selection(applications=applications, since=since, until=until))
     if not exported.workload:
-        raise CommandFailed(_nothing(exported, event_log), Exit.NOT_FOUND, as_json=settings.as_json)
+        raise CommandFailed(_nothing(exported, recording, event_log), Exit.NOT_FOUND, as_json=settings.as_json)
     try:
         write(exported, out)
     except OSError as error:
@@ -82,9 +82,16 @@ def write(exported: Export, out: Path) -> None:
     (out / CLUSTER).write_text(json.dumps(cluster, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _nothing(exported: Export, event_log: Path) -> str:
+def _nothing(exported: Export, recording: Recording, event_log: Path) -> str:
+    if not recording.jobs:
+        return f"{event_log} has no jobs"
     if not exported.left_out:
-        return f"{event_log} has no job that was asked for"
+        names = ", ".join(sorted({job.application for job in recording.jobs.values()}))
+        arrivals = [job.arrival for job in recording.jobs.values()]
+        span = " to ".join(
+            f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in (min(arrivals), max(arrivals))
+        )
+        return f"{event_log} has no job that was asked for: its jobs are of {names}, and arrived from {span}"
     return f"no job in {event_log} can be exported: {_left_out(exported)}"
 
 
@@ -109,10 +116,12 @@ def _show(exported: Export, out: Path) -> None:
         lines.append(f"work      no LLM calls to learn from: {work} (defaults)")
     else:
         quality = "they all took equally long" if fit.r_squared is None else f"R² {fit.r_squared:.4f}"
+        quality += f", half of the times within {fit.median_error:.1%}"
         lines.append(f"work      {work}; {quality}, {fit.calls} calls in batches of up to {fit.largest_batch}")
     lines.append(f"planner   {exported.unfold_seconds * 1000:.0f} ms a job, for which the simulation takes no time")
     lines += [f"note      {note}" for note in exported.notes]
     for line in lines:
         click.echo(line)
     files = f"{out / WORKLOAD} --cluster {out / CLUSTER} --history {out / HISTORY}"
-    click.echo(f"\nllmsched simulate {files} --policy {cluster['policy']} --policy srtf")
+    other = "fcfs" if exported.policy.name == "srtf" else "srtf"
+    click.echo(f"\nllmsched simulate {files} --policy {exported.policy.name} --policy {other}")

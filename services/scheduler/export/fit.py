@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import NamedTuple
 
 from services.profiler.core.statistics import WorkModel
@@ -44,6 +45,7 @@ class Fit:
     batch_slowdown: float
     calls: int  #: that it is learned from; 0: all of it is the default
     r_squared: float | None  #: of the calls' seconds; None: no calls, or they all took equally long
+    median_error: float | None  #: half of the calls' seconds are this close to the model's, as a share; None: no calls
     largest_batch: int  #: seen; at 1 the slowdown is the default
 
 
@@ -52,7 +54,14 @@ def fit(calls: Sequence[Call]) -> Fit:
     used = [call for call in calls if call.seconds > 0 and call.prompt_tokens + call.output_tokens > 0]
     used = used[:: max(1, math.ceil(len(used) / _MAX_CALLS))]
     if not used:
-        return Fit(work=WorkModel(), batch_slowdown=DEFAULT_SLOWDOWN, calls=0, r_squared=None, largest_batch=0)
+        return Fit(
+            work=WorkModel(),
+            batch_slowdown=DEFAULT_SLOWDOWN,
+            calls=0,
+            r_squared=None,
+            median_error=None,
+            largest_batch=0,
+        )
     largest = max(batch for call in used for batch, _ in call.batches)
     slowdown = DEFAULT_SLOWDOWN
     if largest > 1:
@@ -67,6 +76,7 @@ def fit(calls: Sequence[Call]) -> Fit:
         batch_slowdown=slowdown,
         calls=len(used),
         r_squared=1.0 - unexplained / spread if spread > 0 else None,
+        median_error=median(abs(_error(call, slowdown, work)) / call.seconds for call in used),
         largest_batch=largest,
     )
 
@@ -96,10 +106,12 @@ def _work(calls: Sequence[Call], beta: float) -> WorkModel:
 
 def _residual(calls: Sequence[Call], beta: float, work: WorkModel) -> float:
     """Sum of squared seconds that the model does not explain."""
-    return math.fsum(
-        (call.seconds - work.work(call.prompt_tokens, call.output_tokens) * _mean_slowdown(call, beta)) ** 2
-        for call in calls
-    )
+    return math.fsum(_error(call, beta, work) ** 2 for call in calls)
+
+
+def _error(call: Call, beta: float, work: WorkModel) -> float:
+    """Seconds that the call took longer than the model says."""
+    return call.seconds - work.work(call.prompt_tokens, call.output_tokens) * _mean_slowdown(call, beta)
 
 
 def _minimum(value: Callable[[float], float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 
@@ -181,5 +182,13 @@ def _terms(path: Path) -> Iterator[LoggedTerm]:
         yield from read_log(path)
     except (msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         # A line that is JSON, but not one of ours, shows itself in any of these ways.
-        message = f"{path} is no event log, or one of another version: {type(error).__name__}: {error}"
-        raise NoEventLog(message) from error
+        match error:
+            case KeyError():
+                why = f": a line has no {error}"
+            case AttributeError(obj=ModuleType(), name=name):
+                why = f": a line has an unknown {name!r}"
+            case msgspec.MsgspecError() | UnicodeDecodeError():
+                why = f": {error}"
+            case _:
+                why = ""
+        raise NoEventLog(f"{path} is no event log, or one of another version{why}") from error

@@ -18,8 +18,8 @@ from services.scheduler.export.stages import plan_names, trace_stages
 _MICROSECONDS = 6  #: decimals; what clocks and the log's events can tell apart
 
 _LEFT_OUT = {JobState.FAILED: "failed", JobState.CANCELLED: "cancelled"}
-#: Below this share of explained variance the work model is not to be relied upon.
-_POOR_FIT = 0.8
+#: Below this share of explained variance, or beyond this median error, the work model is not to be relied upon.
+_POOR_FIT, _LARGE_ERROR = 0.8, 0.2
 UNFINISHED = "had not ended when the log did"
 IDLE = "ran nothing"
 
@@ -83,6 +83,7 @@ class Export:
             "fit": {
                 "calls": self.fit.calls,
                 "r_squared": self.fit.r_squared,
+                "median_error": self.fit.median_error,
                 "largest_batch": self.fit.largest_batch,
             },
             "notes": list(self.notes),
@@ -200,7 +201,8 @@ def _notes(
     for kind, word in (("llm", "models"), ("tool", "tools")):
         if len(recording.fleet.offers[kind]) > 1:
             notes.append(f"executors offer different {word}; the simulation lets each of them do everything")
-    if learned.r_squared is not None and learned.r_squared < _POOR_FIT:
+    poor = learned.r_squared is not None and learned.r_squared < _POOR_FIT
+    if poor or (learned.median_error or 0.0) > _LARGE_ERROR:
         notes.append("tokens and batches explain the times of LLM calls badly: do not rely on the simulated ones")
     reruns = sum(job.is_rerun for job in jobs)
     if reruns:

@@ -61,6 +61,13 @@ def test_violations_are_kept_and_shown() -> None:
     assert str(error) == "no\n  input.topic: is missing\n  bad"
 
 
+def test_violations_that_the_message_tells_are_not_shown_again() -> None:
+    error = from_rpc_error(_rich(grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_POLICY", violations={"": "no"}))
+    assert isinstance(error, errors.InvalidRequestError)
+    assert error.violations == (Violation(path="", message="no"),)
+    assert str(error) == "no"
+
+
 def test_retry_info_becomes_a_timedelta() -> None:
     error = from_rpc_error(_rich(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=1.5))
     assert isinstance(error, errors.OverloadedError)

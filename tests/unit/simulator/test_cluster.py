@@ -189,5 +189,5 @@ def test_a_senseless_shape_is_refused_with_all_that_is_wrong():
         "max_batch is 0, at least 1 is needed",
         "tool_slots is -2, at least 0 is needed",
         "batch_slowdown is nan, a number from 0 up is needed",
-        "slowdowns: s(2) is 0.0, a number above 0 is needed",
+        "slowdowns: s(2) is 0.0, a number from 1 up is needed",
     ]

@@ -165,3 +165,20 @@ def test_files_that_break_the_format_are_named(tmp_path):
 def test_it_must_be_said_what_to_simulate(tmp_path):
     assert "--parametric" in llmsched("--out", tmp_path, code=2).stderr
     assert "finite" in llmsched("--parametric", "--load", "inf", "--out", tmp_path, code=2).stderr
+
+
+def test_a_history_of_other_applications_is_named(tmp_path):
+    past = tmp_path / "past.jsonl"
+    past.write_text("".join(write_jobs([recorded("other")])))
+    result = llmsched("--parametric", *SMALL, "--policy=sjf", "--policy=fcfs", "--history", past, "--out", tmp_path)
+    [said] = json.loads((tmp_path / "results.json").read_text())["warnings"]
+    assert said.startswith("the history knows 0 of 2 applications of the workload; it does not know: llm_compiler, ")
+    assert f"Warning: {said}\n" in result.stderr
+    assert said in (tmp_path / "report.html").read_text()
+
+
+def test_results_are_not_written_over_what_is_read(tmp_path):
+    past = tmp_path / "results.json"
+    past.write_text("".join(write_jobs([recorded("other")])))
+    args = ("--parametric", *SMALL, "--policy=sjf", "--history", past, "--out", tmp_path)
+    assert "results.json would overwrite what the command reads" in llmsched(*args, code=2).stderr.replace("\n", " ")

@@ -53,7 +53,7 @@ def test_the_first_error_ends_it_and_keeps_its_words(processes, tmp_path: Path):
     path.write_text('{"app": "x"}\n{"app": 1, "stages": []}\n')
     with pytest.raises(TraceError) as caught:
         run_all([*tasks(5), Task(jobs=path, settings=settings())], processes=processes)
-    assert caught.value.problems[0] == f"{path}:1: stages: Field required"
+    assert caught.value.problems[0] == f"{path}:1: stages: missing"
     assert str(caught.value) == "\n".join(caught.value.problems)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -201,7 +203,8 @@ def test_jobs_that_fail_are_counted(simulate):
     (run,) = report(result)["runs"]
     assert (run["jobs"], run["failed"], run["mean_jct"]) == (0, 2, 0.0)
     assert result.stderr.splitlines()[0].split()[-1] == "FAILED"
-    assert result.stderr.splitlines()[1].split()[-1] == "2"
+    row = result.stderr.splitlines()[1].split()
+    assert (row[1:6], row[-1]) == (["–"] * 5, "2")
 
 
 @pytest.mark.parametrize("file", ["1 1", "[1.0, 1.0]\n", "1\n1\n1\n"])
@@ -221,6 +224,7 @@ def test_a_cluster_file_says_what_options_do_not(simulate):
     simulate(THREE, "--policy=fcfs")
     found = report(CliRunner().invoke(cli, args))
     assert (found["config"]["policies"], found["config"]["ageing"]) == (["ps-tcs"], 1.2)
+    assert "Policy ps-tcs, chosen by the --cluster file" in CliRunner().invoke(cli, args).stderr
     assert (found["config"]["slowdowns"], found["config"]["tool_slots"]) == ([9.0, 9.0], 8)
     # Options win, and a formula given as an option wins over a table in the file.
     found = report(CliRunner().invoke(cli, [*args, "--max-batch=3", "--batch-slowdown=1", "--policy=fair"]))
@@ -242,9 +246,11 @@ def test_what_really_happened_stands_beside_what_is_simulated(simulate):
     assert found["runs"][0]["mean_jct"] == pytest.approx(14 / 3)
     assert "recorded" not in found["runs"][1]
     table = result.stderr.splitlines()
-    assert table[0].split()[-1] == "RECORDED"
-    assert table[1].split()[-1] == "4.00"
+    assert "RECORDED" not in table[0]  # a mean of two jobs is no match for one of three
     assert table[-1] == "Recorded: 2 jobs under fcfs, mean JCT 4.00 s; the same jobs simulated: 4.00 s"
+    whole = simulate(jobs[:2], "--policy=fcfs", "--policy=fair").stdout.splitlines()
+    assert (whole[0].split()[-1], whole[1].split()[-1]) == ("RECORDED", "4.00")
+    assert whole[2].split()[-1] != "4.00"
     other = simulate(jobs, "--policy", "fair")
     assert other.stdout.splitlines()[-1] == "Recorded: 2 jobs under fcfs, mean JCT 4.00 s"
 
@@ -256,6 +262,50 @@ def test_a_workload_may_come_through_a_pipe(simulate):
     result = CliRunner().invoke(cli, ["simulate", "pipe", *WORLD, "--policy=fcfs", "--policy=fair", "--json=-"])
     writer.join()
     assert means(result) == [5.5, 5.5]
+
+
+def test_a_history_may_be_a_folder(simulate, history):
+    Path("past").mkdir()
+    Path(history).rename("past/h.jsonl")
+    assert means(simulate(THREE, *SERIAL, "--policy=sjf", "--history=past", "--json=-")) == [pytest.approx(11.5 / 3)]
+    Path("past/h.jsonl").unlink()
+    assert refusal(simulate(THREE, "--policy=sjf", "--history=past")) == ["past: no *.jsonl in this folder"]
+
+
+def test_a_history_that_does_not_know_the_workload_is_no_silent_matter(simulate, history):
+    said = "the history knows 2 of 3 applications of the workload; it does not know: x"
+    result = simulate(THREE, "--policy=fcfs", "--policy=sjf", "--history", history, "--json=-")
+    assert report(result)["warnings"] == [said]
+    assert result.stderr.startswith(f"Warning: {said}\n")
+    assert report(simulate(THREE, "--policy=fcfs", "--history", history, "--json=-"))["warnings"] == []
+    assert report(simulate(THREE[1:], "--policy=sjf", "--history", history, "--json=-"))["warnings"] == []
+
+
+def test_the_cluster_that_a_workload_was_made_for_is_named_and_can_be_used(simulate):
+    simulate(TWO, "--policy=fcfs")
+    made = ["workload", "make", "--parametric", "--app=web_search", "--jobs=3", "--load=1", "--tool-slots=3"]
+    assert CliRunner().invoke(cli, [*made, "--decode=0.01", "--out=m.jsonl"]).exit_code == 0
+    run = ["simulate", "m.jsonl", "--policy=fcfs", "--processes=1", "--json=-"]
+    plain = report(CliRunner().invoke(cli, run))
+    assert plain["config"]["tool_slots"] == 8
+    assert plain["warnings"] == [
+        "m.jsonl was made for a cluster with tool_slots 3, not 8; for that one: --cluster m.jsonl.recipe.json"
+    ]
+    same = report(CliRunner().invoke(cli, [*run, "--cluster=m.jsonl.recipe.json"]))
+    assert (same["config"]["tool_slots"], same["config"]["decode"], same["warnings"]) == (3, 0.01, [])
+    assert report(CliRunner().invoke(cli, [*run, "--tool-slots=8"]))["warnings"] == []
+    Path("m.jsonl.recipe.json").write_text("{")
+    assert report(CliRunner().invoke(cli, run))["warnings"] == []
+
+
+def test_a_reader_that_has_enough_ends_the_command_as_it_ends_others(simulate):
+    simulate(TWO, "--policy=fcfs")
+    command = [sys.executable, "-c", "from llmsched.cli.main import main; main()", "simulate", "w.jsonl"]
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([*command, "--policy=fcfs"], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------
@@ -338,11 +388,17 @@ def test_a_bad_cluster_file_is_refused_with_everything_that_is_wrong(simulate):
         (["--policy=fcfs", "--prefill=-1"], "-1.0 is not in the range x>=0"),
         (["--policy=fcfs", "--max-batch=0"], "0 is not in the range x>=1"),
         (["--policy=fcfs", "--failures=1.5"], "1.5 is not in the range 0<=x<=1"),
-        (["--policy=fcfs", "--stragglers=0.1:fast"], "'fast' is not a valid float"),
+        (["--policy=fcfs", "--stragglers=0.1:fast"], "'fast' is not a valid number."),
         (["--policy=fcfs", "--slowdown-table=1,2"], "--batch-slowdown and --slowdown-table say the same thing"),
-        (["--policy=fcfs", "--slowdown-table=missing.txt"], "neither a file nor numbers"),
-        (["--policy=fcfs", "--slowdown-table=1,0"], "one or more numbers above 0 are needed"),
-        (["--policy=fcfs", "--slowdown-table=,"], "one or more numbers above 0 are needed"),
+        (["--policy=fcfs", "--stragglers=0.1:0"], "0.0 is not in the range x>=1"),
+        (["--policy=fcfs", "--max-batch=two"], "'two' is not a valid integer."),
+        (["--policy=fcfs", "--slowdown-table=missing.txt"], "missing.txt: neither a file nor numbers"),
+        (["--policy=fcfs", "--slowdown-table=w.jsonl"], "w.jsonl: holds something other than numbers"),
+        (["--policy=fcfs", "--slowdown-table=1,0.5"], "one or more numbers from 1 up are needed"),
+        (["--policy=fcfs", "--slowdown-table=,"], "one or more numbers from 1 up are needed"),
+        (["--policy=fcfs", "--json=w.jsonl"], "--json w.jsonl would overwrite what the command reads"),
+        (["--policy=fcfs", "--json=o", "--events=./o"], "--json and --events are the same file"),
+        (["--policy=fcfs", "--events=-"], "not to standard output: name a file."),
         (["--policy=fcfs", "--history=missing.jsonl"], "'missing.jsonl' does not exist"),
         (["--policy=fcfs", "--json=missing/o.json"], "there is no folder 'missing'"),
     ],

@@ -126,6 +126,7 @@ def test_a_rate_for_a_cluster_that_cannot_serve(llmsched):
         (("make", "--parametric", "--history-out", "h.jsonl"), 2, ("needs --history-jobs",)),
         ((*MAKE, "--rate", "1", "--app", "check"), 2, ("--mix and --app", "--load or --rate")),
         ((*MAKE, "--history-out", "w.jsonl"), 2, ("same file", "--history-jobs")),
+        ((*MAKE, "--history-out", "traces/react.jsonl", "--history-jobs", "3"), 2, ("would overwrite",)),
         ((*MAKE, "--history-jobs", "3"), 2, ("is for --history-out",)),
         ((*MAKE, "--arrivals", "uniform"), 2, ("arrivals must be",)),
         (
@@ -134,7 +135,7 @@ def test_a_rate_for_a_cluster_that_cannot_serve(llmsched):
             ("know what their tools take",),
         ),
         ((*EVERYTHING, "--tool-times", "x"), 4, ("tool times must be",)),
-        ((*EVERYTHING, "--tool-times", "recorded:nowhere"), 4, ("nowhere",)),
+        ((*EVERYTHING, "--tool-times", "recorded:nowhere"), 4, ("Error: nowhere: No such file or directory",)),
         ((*EVERYTHING, "--app", "sort"), 4, ("'sort'", "check (static)")),
         (("describe",), 2, ("Missing argument",)),
     ],
@@ -184,8 +185,9 @@ def test_describe_for_people(llmsched):
     assert "w.jsonl: workload of 9 jobs" in shown
     assert "load factor" in shown
     assert "traces/plan.jsonl: history of 20 jobs\n20 tool tasks have no seconds" in shown
-    [row] = [line for line in shown.splitlines() if line.startswith("check")]
+    row, seconds = [line for line in shown.splitlines() if line.startswith("check")]
     assert row.split()[:3] == ["check", "static", "20"]
+    assert len(seconds.split("·")) == 5
 
 
 def test_recorded_jobs_make_all_four_mixes(traces, llmsched):
@@ -212,3 +214,25 @@ def test_describe_jobs_that_all_arrive_at_once(llmsched):
 def test_describe_refuses_an_empty_file(llmsched):
     Path("w.jsonl").write_text("\n")
     assert "w.jsonl: no jobs" in llmsched("describe", "w.jsonl", code=4).stderr
+
+
+def test_nothing_is_written_over_what_is_read(llmsched):
+    Path("link.jsonl").symlink_to("traces/check.jsonl")
+    for out in ("traces/check.jsonl", "traces/../traces/check.jsonl", "link.jsonl"):
+        before = Path("traces/check.jsonl").read_bytes()
+        for options in (("--traces", "traces"), ("--traces", "traces/check.jsonl")):
+            errors = llmsched("make", *options, "--app", "check", "--jobs=3", "--load=1", "--out", out, code=2).stderr
+            assert f"--out {out} would overwrite what the command reads" in errors
+        assert Path("traces/check.jsonl").read_bytes() == before
+    recorded_times = ("--tool-times", "recorded:traces/check.jsonl", "--out", "traces/check.jsonl")
+    llmsched("make", "--traces", "traces/plan.jsonl", "--jobs=3", "--load=1", *recorded_times, code=2)
+
+
+def test_describe_fits_a_terminal_of_eighty_columns(llmsched):
+    llmsched("make", "--parametric", "--jobs", "60", "--load", "1", "--out", "w.jsonl", "--llm-executors", "1")
+    shown = llmsched("describe", "w.jsonl", "--llm-executors", "1").stdout.split("\n\n")[0].splitlines()
+    table = [line.rstrip() for line in shown if line.split()[0] in ("APPLICATION", "document_merging", "(all)")]
+    assert len(table) == 6
+    assert max(map(len, table)) <= 80
+    assert next(line.split()[1] for line in table if line.startswith("(all)")) == "–"
+    assert "on 1 LLM executor × 8 slots" in " ".join(shown)

@@ -51,8 +51,15 @@ def test_policy(run: Run, scheduler: FakeScheduler) -> None:
     assert (list(sent.application_order), sent.ageing.seconds) == (["b", "a"], 90)
     shown = documents(run("policy", "show", "-o", "json"))
     assert shown["policy"] == {"name": "ps-tcs", "application_order": ["b", "a"], "ageing": 90, "seed": None}
+    assert "not registered (yet): b, a\n" in result.stderr
     assert run("policy", "set", "random", "--seed", "7").stdout == "random, seed 7\n"
+    assert run("policy", "set", "random", "--seed", "0").stdout == "random, seed 0\n"
     assert documents(run("policy", "set", "fcfs", "-o", "json"))["name"] == "fcfs"
+
+
+def test_an_order_is_set_without_a_planner_to_ask_about_it(run: Run, scheduler: FakeScheduler) -> None:
+    result = run("policy", "set", "ps-tcs", "--order", "b,a", "--address", "nowhere.invalid:1")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "ps-tcs, order b,a\n", "")
 
 
 def test_an_unknown_policy(run: Run, scheduler: FakeScheduler) -> None:

@@ -50,8 +50,8 @@ def test_a_job_is_read_with_its_line_and_fields_of_others_are_ignored():
         ("{", "the line: Invalid JSON: EOF while parsing an object at line 1 column 1"),
         (b'{"app": "\xff"}', "the line: Invalid JSON: invalid unicode code point at line 1 column 10"),
         ("[]", "the line: Input should be an object"),
-        (line(app=""), "app: String should have at least 1 character"),
-        (line(app=...), "app: Field required"),
+        (line(app=""), "app: empty; a text is needed"),
+        (line(app=...), "app: missing"),
         (line(app=3), "app: Input should be a valid string"),
         (line(structure="tree"), "structure: Input should be 'static', 'width', 'chain', 'chain+width' or 'generated'"),
         (line(stages=[]), "stages: none; a job has one at least"),
@@ -90,15 +90,15 @@ def test_a_job_is_read_with_its_line_and_fields_of_others_are_ignored():
             line(stage("a", width_by="b"), stage("b")),
             "stages[0].width_by: 'b' is no earlier stage; stages stand in topological order",
         ),
-        (line(arrival_seconds=...), "arrival_seconds: missing; each job of a workload has one"),
-        (line(arrival_seconds=None), "arrival_seconds: missing; each job of a workload has one"),
+        (line(arrival_seconds=...), "arrival_seconds: missing; each job of a workload has one (is this a history?)"),
+        (line(arrival_seconds=None), "arrival_seconds: missing; each job of a workload has one (is this a history?)"),
         (
             line(stage("a"), tool("look up", seconds=None)),
-            "stages[1].tasks[0].seconds: unknown in task 0 of stage 'look up'; a workload says how long all takes",
+            "stages[1].tasks[0].seconds: missing in task 0 of stage 'look up'; a workload says how long all takes",
         ),
         (
             line(stage("a", tasks=[{"prompt_tokens": 1, "output_tokens": 1}, {"prompt_tokens": 1}])),
-            "stages[0].tasks[1].output_tokens: unknown in task 1 of stage 'a'; a workload says how long all takes",
+            "stages[0].tasks[1].output_tokens: missing in task 1 of stage 'a'; a workload says how long all takes",
         ),
     ],
 )
@@ -221,3 +221,18 @@ def test_recorded_jobs_read_as_history_and_survive_writing(traces):
         with path.open("rb") as lines:
             read = list(read_history(lines, path.name))
         assert list(read_history(write_jobs(read), path.name)) == read
+
+
+def test_a_file_of_the_other_kind_is_one_problem():
+    job = line(stage("a"), arrival_seconds=...)
+    assert problems(*[job] * 30) == [
+        "w.jsonl:1: arrival_seconds: missing; each job of a workload has one (is this a history?)"
+    ]
+    assert problems(*[line(stage("a"))] * 30, history=True) == [
+        "w.jsonl:1: arrival_seconds: a history has no arrivals (is this a workload?)"
+    ]
+    # One line among others is the line's own mistake.
+    assert problems(line(stage("a")), job, line(stage("a", "b"))) == [
+        "w.jsonl:2: arrival_seconds: missing; each job of a workload has one (is this a history?)",
+        "w.jsonl:3: stages[0].parents[0]: no stage has the id 'b'",
+    ]

@@ -14,7 +14,7 @@ def test_a_job_that_has_just_come_waits_for_the_planner() -> None:
     bench.feed(make.admitted(make.job("job", make.llm("a"), make.llm("b", "a", position=1))))
     assert lines(bench, "job", 1.0) == [
         "stage a waits for a planner to unfold it",
-        "1 stages wait for stages before them",
+        "1 stage waits for stages before it",
     ]
 
 
@@ -68,4 +68,4 @@ def test_only_stages_that_compete_for_the_same_slots_are_counted() -> None:
     for number, spec in enumerate((make.llm("a"), make.tool("a"), make.llm("a"))):
         bench.start(make.job(f"job-{number}", spec, arrival=float(number)))
     (line,) = lines(bench, "job-2", 3.0)
-    assert line.endswith("1 stages before it")
+    assert line.endswith("1 stage before it")

@@ -34,6 +34,7 @@ def test_an_engine_that_works_as_the_model_says_is_recognised(slowdown: float) -
     assert found.work.decode == pytest.approx(WORK.decode, rel=1e-3)
     assert found.batch_slowdown == pytest.approx(slowdown, abs=1e-4)
     assert found.r_squared == pytest.approx(1.0)
+    assert found.median_error == pytest.approx(0.0, abs=1e-4)
     assert (found.calls, found.largest_batch) == (300, 8)
 
 
@@ -42,6 +43,7 @@ def test_noise_shows_in_how_well_it_fits() -> None:
     assert found.work.decode == pytest.approx(WORK.decode, rel=0.1)
     assert found.r_squared is not None
     assert 0.7 < found.r_squared < 0.99
+    assert found.median_error == pytest.approx(0.15, abs=0.05)
 
 
 def test_many_calls_are_thinned_out() -> None:

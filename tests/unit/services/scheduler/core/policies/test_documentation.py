@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from services.scheduler.core import POLICIES, PolicySettings, SchedulerMachine
+import pytest
+
+from services.scheduler.core import POLICIES, PolicySettings
 from services.scheduler.core.policies.base import Knowledge
 from tests.support.scheduling import Bench, admitted, attached, dispatched, job, llm, ref, succeeded, unfolded
 
@@ -41,7 +45,10 @@ def test_the_example_is_a_policy():
     assert dispatched(bench.feed(succeeded(ref("l", "a")))) == [("k", "a", 0, 1, "e1")]
 
 
-def test_the_trial_makes_a_machine_with_it():
-    names = {"SchedulerMachine": SchedulerMachine, "PolicySettings": PolicySettings, "Knowledge": Knowledge}
-    machine = eval(TRIAL.strip(), {**example(), **names})
-    assert machine.settings.name == "fewest-left"
+def test_the_trial_makes_a_machine_with_it(monkeypatch: pytest.MonkeyPatch):
+    module = ModuleType("services.scheduler.core.policies.fewest_left")
+    module.__dict__.update(example())
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    namespace: dict[str, Any] = {}
+    exec(TRIAL, namespace)
+    assert namespace["machine"].settings.name == "fewest-left"
