@@ -232,6 +232,9 @@ def test_a_file_of_the_other_kind_is_one_problem():
         "w.jsonl:1: arrival_seconds: a history has no arrivals (is this a workload?)"
     ]
     # One line among others is the line's own mistake.
+    assert problems(job, line(), history=True) == [
+        "w.jsonl:2: arrival_seconds: a history has no arrivals (is this a workload?)"
+    ]
     assert problems(line(stage("a")), job, line(stage("a", "b"))) == [
         "w.jsonl:2: arrival_seconds: missing; each job of a workload has one (is this a history?)",
         "w.jsonl:3: stages[0].parents[0]: no stage has the id 'b'",
