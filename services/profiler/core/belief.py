@@ -69,6 +69,12 @@ class Compiled:
         self.potentials = self.tree.potentials(factors)
         self.means = [variable.numbers(variable.bins.means) for variable in profile.variables]
         self.medians = [variable.numbers(variable.bins.medians) for variable in profile.variables]
+        #: What each stage with variables of its own is before it is shown.
+        self.hidden = [
+            (index, variable.stage, _hidden(profile, index))
+            for index, variable in enumerate(profile.variables)
+            if variable.aspect is Aspect.UNITS
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,20 @@ class _Term:
     times: _Amount = _Amount(1.0)
     #: The variable whose state 0 says that there is no such stage.
     presence: int | None = None
+
+
+def _hidden(profile: Profile, index: int) -> _Term:
+    """The stage that this variable is the units of."""
+    variable = profile.variables[index]
+    name, _ = variable.stage
+    level = profile.levels[name]
+    return _Term(
+        profile.llm_names[name],
+        _Amount(level.width, profile.index.get((Aspect.WIDTH, variable.stage))),
+        _Amount(level.prompt_tokens, profile.index.get((Aspect.PROMPT, variable.stage))),
+        _Amount(variable=index),
+        presence=index if variable.optional else None,
+    )
 
 
 class Belief:
@@ -129,8 +149,7 @@ class Belief:
         left = [0.0, 0.0]
         for term in self._terms:
             present = 1.0 if term.presence is None else 1.0 - float(self.marginal(term.presence)[0])
-            if present > 1e-9:
-                left[term.is_llm] += present * float(self._work(term, self._mean))
+            left[term.is_llm] += present * float(self._work(term, self._mean))
         return Remaining(llm=left[True], tool=left[False])
 
     @cached_property
@@ -233,12 +252,10 @@ class Belief:
     def _terms(self) -> list[_Term]:
         """All that has work left: stages that are shown, stages that may come, and what pools have left."""
         terms = [self._shown(stage) for stage in self._job.stages if not stage.done]
+        # Of a stage that is not shown the job says nothing, or that it is ABSENT.
         shown = {stage.canonical for stage in self._job.stages}
-        terms += [
-            self._hidden(index)
-            for index, variable in enumerate(self.profile.variables)
-            if variable.aspect is Aspect.UNITS and variable.stage not in shown
-        ]
+        hidden = self._compiled.hidden
+        terms += [term for index, stage, term in hidden if stage not in shown and index not in self.likelihoods]
         if may_grow(self.profile, self._job):
             counts = pool_counts(self.profile, self._job)
             for name, pool in self.profile.pools.items():
@@ -259,19 +276,6 @@ class Belief:
 
     def _amount(self, aspect: Aspect, stage: StageSeen, otherwise: float) -> _Amount:
         return _Amount(otherwise, self.profile.index.get((aspect, stage.canonical)))
-
-    def _hidden(self, index: int) -> _Term:
-        variable = self.profile.variables[index]
-        name, _ = variable.stage
-        is_llm = self.profile.llm_names[name]
-        level = self.profile.levels[name]
-        return _Term(
-            is_llm,
-            _Amount(level.width, self.profile.index.get((Aspect.WIDTH, variable.stage))),
-            _Amount(level.prompt_tokens, self.profile.index.get((Aspect.PROMPT, variable.stage))),
-            _Amount(variable=index),
-            presence=index if variable.optional else None,
-        )
 
     def _pooled(self, index: int, name: str, shown: int) -> list[_Term]:
         pool = self.profile.pools[name]

@@ -32,7 +32,8 @@ def evidence(profile: Profile, job: JobSeen) -> dict[int, Array]:
         if stage is not None:
             likelihood = _of_shown(variable, stage)
         elif variable.optional and (not growing or _is_over(profile, variable.stage, shown)):
-            likelihood = np.eye(variable.card)[0]
+            likelihood = np.zeros(variable.card)
+            likelihood[0] = 1.0
         else:
             likelihood = None
         if likelihood is not None:

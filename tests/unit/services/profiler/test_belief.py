@@ -108,6 +108,22 @@ def test_a_stage_that_may_not_come_counts_by_its_probability():
     assert belief.interval.spread == pytest.approx(100.0)
 
 
+def test_what_is_most_unlikely_does_not_belong_to_the_support():
+    """Jobs with a long x have a y, and of 400 jobs with a short one none has."""
+    jobs = [
+        [
+            tool("x", seconds=long),
+            tool("z", "x"),
+            *([tool("y", "z", seconds=50.0, generated_by="z")] if long > 1 else []),
+        ]
+        for long in [1.0, 9.0] * 400
+    ]
+    known = beliefs(*jobs)
+    z = StageSeen(name="z", occurrence=0, is_llm=False)
+    assert believed(known, seen(TOOL_DONE, z)).interval == pytest.approx((1.0, 1.0))
+    assert believed(known, seen(replace(TOOL_DONE, units=9.0), z)).interval == pytest.approx((51.0, 51.0))
+
+
 def test_a_stage_that_is_shown_is_not_absent():
     shown = StageSeen(name="y", occurrence=0, is_llm=False)
     belief = believed(MAYBE, seen(TOOL_DONE, shown))
