@@ -23,7 +23,7 @@ def learn(history: Iterable[TraceJob], work: WorkModel | None = None) -> Statist
     if not jobs:
         raise ValueError("the history has no jobs: there is nothing to learn from")
     model = work or WorkModel()
-    unknown = _Unknown(jobs)
+    unknown = UnknownSeconds(jobs)
     by_application: dict[str, list[TraceJob]] = defaultdict(list)
     for job in jobs:
         by_application[job.app].append(job)
@@ -31,7 +31,7 @@ def learn(history: Iterable[TraceJob], work: WorkModel | None = None) -> Statist
     return Statistics(applications=found, pooled=_application(jobs, model, unknown), work=model)
 
 
-class _Unknown:
+class UnknownSeconds:
     """Stand-ins for tool seconds that are null."""
 
     def __init__(self, jobs: Iterable[TraceJob]) -> None:
@@ -50,7 +50,7 @@ class _Unknown:
         return 0.0
 
 
-def _application(jobs: list[TraceJob], model: WorkModel, unknown: _Unknown) -> ApplicationStatistics:
+def _application(jobs: list[TraceJob], model: WorkModel, unknown: UnknownSeconds) -> ApplicationStatistics:
     totals: list[float] = []
     sums: dict[str, list[float]] = defaultdict(list)
     spans: dict[str, list[float]] = defaultdict(list)
@@ -76,7 +76,7 @@ def _application(jobs: list[TraceJob], model: WorkModel, unknown: _Unknown) -> A
     return ApplicationStatistics(totals=tuple(sorted(totals)), stages=stages)
 
 
-def _task_seconds(application: str, stage: TraceStage, model: WorkModel, unknown: _Unknown) -> list[float]:
+def _task_seconds(application: str, stage: TraceStage, model: WorkModel, unknown: UnknownSeconds) -> list[float]:
     if stage.is_llm:
         return [model.work(task.prompt_tokens or 0, task.output_tokens or 0) for task in stage.tasks]
     return [unknown.seconds(application, stage.name) if task.seconds is None else task.seconds for task in stage.tasks]
