@@ -193,10 +193,17 @@ async def test_a_stopped_leader_hands_over_at_once() -> None:
         cluster.schedulers.remove(first)
 
 
-async def test_the_policy_survives_a_change_of_leader(state: State) -> None:
+@pytest.mark.parametrize(
+    "policy",
+    [
+        scheduler_pb2.Policy(name="ps-tcs", application_order=["b", "a"], seed=0),
+        scheduler_pb2.Policy(name="random", seed=5),
+    ],
+    ids=lambda policy: policy.name,
+)
+async def test_the_policy_survives_a_change_of_leader(state: State, policy: scheduler_pb2.Policy) -> None:
     async with Cluster.start(state) as cluster:
         first, standby = cluster.leader, await cluster.add_scheduler()
-        policy = scheduler_pb2.Policy(name="ps-tcs", application_order=["b", "a"], seed=5)
         policy.ageing.FromSeconds(60)
         answer = await first.stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy=policy))
         assert answer.policy == policy
