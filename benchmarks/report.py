@@ -51,8 +51,8 @@ for all of it, so this is what that costs where none of it is needed.
 STREAM = """
 ## A workload that need not fit into memory
 
-Jobs of eight tasks (a plan, three searches, three readings, an answer), made as they arrive, under fcfs. Only active jobs
-are in memory; what grows are the results, by some 150 bytes a job.
+Jobs of eight tasks (a plan, three searches, three readings, an answer), made as they arrive, under fcfs. Only active
+jobs are in memory; what grows are the results, by some 150 bytes a job.
 
 """
 
