@@ -32,7 +32,7 @@ else running. {machine}
 MACHINE = """## The scheduling machine
 
 Events a second that the machine handles, alone: no network, no store, no planner (`benchmarks/machine.py`). A closed
-system of compound jobs; with 100,000 active jobs about 99,000 of them have stages that wait. The cost of a decision is
+system of compound jobs; with 100,000 active jobs all but some hundred of them wait. The cost of a decision is
 processor time, and includes the events that lead to it (1.7 each) and the making of these events. The aim is 30,000
 events a second at 1,000 active jobs, and a decision that costs at most twice as much at 100,000.
 
@@ -52,7 +52,7 @@ STREAM = """
 ## A workload that need not fit into memory
 
 Jobs of eight tasks (a plan, three searches, three readings, an answer), made as they arrive, under fcfs. Only active
-jobs are in memory; what grows are the results, by some 150 bytes a job.
+jobs are in memory; what grows are the results, by some 160 bytes a job.
 
 """
 

@@ -1,6 +1,7 @@
 """Fits what the poster does not publish to columns 10 and 40 of its Table I; writes simulator/poster/parameters.json.
 
     nice -n 10 python scripts/fit_poster.py
+    python scripts/fit_poster.py --at 0.88 0.93     # only the loss of the committed world at other utilisations
 
 Five numbers are free, and none of them sees columns 20 and 30. How they are searched:
 
@@ -32,7 +33,7 @@ from services.profiler.core.statistics import WorkModel
 from services.profiler.core.trace import TraceJob
 from simulator.parallel import run_task
 from simulator.poster.published import APPLICATION_ORDER, FITTED, POLICIES, TABLE
-from simulator.poster.world import Fit, Parameters, fit_json, jobs, population, run_of
+from simulator.poster.world import Fit, Parameters, committed_fit, fit_json, jobs, population, run_of
 from simulator.workload import task_work
 
 TARGET = Path(__file__).parents[1] / "simulator" / "poster" / "parameters.json"
@@ -58,7 +59,18 @@ Cells = Mapping[tuple[str, int], float]  #: mean JCT by policy and number of exe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=TARGET)
-    out = parser.parse_args().out
+    parser.add_argument("--at", type=float, nargs="+", metavar="UTILISATION", help="search nothing, write nothing")
+    parser.add_argument("--seeds", type=int, default=30, help="of --at")
+    arguments = parser.parse_args()
+    if arguments.at:
+        for utilisation in arguments.at:
+            Search().loss(point_of(committed_fit().parameters, utilisation), arguments.seeds)
+    else:
+        fit(arguments.out)
+
+
+def fit(out: Path) -> None:
+    """Searches, and writes what it finds."""
     search = Search()
     random = Random("fit_poster")
     points = [tuple(random.uniform(low, high) for low, high in RANGES) for _ in range(POINTS)]
@@ -142,6 +154,20 @@ def at(point: Point) -> Parameters:
     demand = max(sum(scales[name] * demanded(some, llm) for name, some in made.items()) for llm in (True, False))
     gap = demand / len(made) / (between(*UTILISATION, point[0]) * 40)
     return Parameters(arrival_gap=gap, mean_rounds=mean_rounds, scales=scales)
+
+
+def point_of(parameters: Parameters, utilisation: float) -> Point:
+    """The point of these parameters, but for the arrival rate."""
+
+    def logit(low: float, high: float, value: float) -> float:
+        return -math.log((high - low) / (value - low) - 1)
+
+    made = population(parameters.mean_rounds, 1)
+    first, second, third = (
+        parameters.scales[name] * fmean(undisturbed_seconds(job) for job in made[name]) for name in APPLICATION_ORDER
+    )
+    rounds = logit(LEAST_ROUNDS, MOST_ROUNDS, parameters.mean_rounds)
+    return logit(*UTILISATION, utilisation), rounds, math.log(second / first), math.log(third / first)
 
 
 def undisturbed_seconds(job: TraceJob) -> float:

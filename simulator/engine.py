@@ -47,8 +47,8 @@ class Simulation:
         record: bool = False,
     ) -> None:
         """Args: `arrivals`: events in the order of their times, taken one at a time as the run gets there, so that a
-        workload need not fit into memory; `observe` is told every effect and its time (None: they are kept in
-        `trace`); `record` keeps what `replay.first_divergence` takes, in `records`. Both keep all of the run.
+        workload need not fit into memory; `observe` is told every effect and its time (None: all are kept in `trace`);
+        `record` keeps what `replay.first_divergence` takes, in `records`.
         """
         self.machine = machine
         self.trace: list[TraceEntry] = []  #: every effect, in order, unless an observer takes them

@@ -9,12 +9,12 @@ looks like the ones before it. Jobs are kept only while they are active.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from services.profiler.core.statistics import WorkModel
-from services.profiler.core.trace import TraceJob, TraceStage, TraceTask
+from services.profiler.core.trace import TraceJob, TraceStage, TraceTask, canonicals, generators
 from services.scheduler.core.effects import Dispatch, Unfold
 from services.scheduler.core.events import JobAdmitted, StageUnfolded
 from services.scheduler.core.model import JobSnapshot, Measurement, StageKind, StageSnapshot, StageSpec, TaskSpec
@@ -23,7 +23,7 @@ from simulator.cluster import LLM, TOOL, Load
 #: Attempts of a task before its job fails; matters only where failures are simulated.
 MAX_ATTEMPTS = 10
 
-#: Structures whose LLM stages decide whether another round follows.
+#: Structures in which any stage may turn out to be followed by another round.
 _CHAINS = ("chain", "chain+width")
 
 
@@ -36,22 +36,19 @@ class _Placeholder(NamedTuple):
 class _Job:
     """A job of the trace and what of it has been shown."""
 
-    __slots__ = ("_generated", "_generators", "_job", "_occurrences", "_placeholders", "_positions", "stages", "works")
+    __slots__ = ("_canonicals", "_generated", "_generators", "_job", "_placeholders", "_positions", "stages", "works")
 
     def __init__(self, job: TraceJob, work: WorkModel) -> None:
         self._job = job
         self.stages = {stage.id: stage for stage in job.stages}
         self.works = {stage.id: tuple([task_work(stage, task, work) for task in stage.tasks]) for stage in job.stages}
         self._positions = {stage.id: position for position, stage in enumerate(job.stages)}
-        self._generators = _generators(self.stages)
+        self._generators = generators(job)
+        self._canonicals = canonicals(job)
         self._generated: dict[str | None, list[TraceStage]] = defaultdict(list)  # what is not shown yet, by generator
         self._placeholders: dict[str, _Placeholder] = {}
-        self._occurrences: dict[str, int] = {}
-        counts: Counter[str] = Counter()
         for stage in job.stages:
             self._generated[self._generators[stage.id]].append(stage)
-            self._occurrences[stage.id] = counts[stage.name]
-            counts[stage.name] += 1
 
     def show(self, generator: str | None) -> tuple[StageSpec, ...]:
         """The stages that exist once `generator` is done (None: at arrival), each once, with their placeholders."""
@@ -112,7 +109,7 @@ class _Job:
             stage_id=stage.id,
             name=stage.name,
             kind=StageKind.LLM if stage.is_llm else StageKind.TOOL,
-            occurrence=self._occurrences[stage.id],
+            occurrence=self._canonicals[stage.id][1],
             parents=parents,
             requirement=LLM if stage.is_llm else TOOL,
             position=self._positions[stage.id],
@@ -196,32 +193,3 @@ def task_work(stage: TraceStage, task: TraceTask, work: WorkModel) -> float:
     if stage.is_llm and task.prompt_tokens is not None and task.output_tokens is not None:
         return work.work(task.prompt_tokens, task.output_tokens)
     raise ValueError(f"stage {stage.id!r} has a task of unknown length: {task}")
-
-
-def _generators(stages: Mapping[str, TraceStage]) -> dict[str, str | None]:
-    """Which stage's completion makes each stage exist; None: known at arrival.
-
-    A stage may start when its parents are done. So one that does not come after the stage it names as its generator
-    counts as known at arrival.
-    """
-    generators: dict[str, str | None] = {}
-    for stage in stages.values():
-        named = stage.generated_by
-        comes_after = named is not None and _comes_after(stage.id, named, stages, generators)
-        generators[stage.id] = named if comes_after else None
-    return generators
-
-
-def _comes_after(
-    stage_id: str, named: str, stages: Mapping[str, TraceStage], generators: Mapping[str, str | None]
-) -> bool:
-    """Whether `named` is an ancestor of the stage; `generators` are those of the stages before it."""
-    todo, seen = [stage_id], set[str]()
-    while todo:
-        for parent in stages[todo.pop()].parents:
-            if parent == named or generators[parent] == named:
-                return True
-            if parent not in seen:
-                seen.add(parent)
-                todo.append(parent)
-    return False

@@ -16,7 +16,15 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import click
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from llmsched.cli.exits import CommandFailed, Exit
 from services.profiler.core.history import learn
@@ -407,9 +415,8 @@ def write_json(value: object, target: Path) -> None:
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar on standard error while `total` runs go on, on terminals only; call what it gives after each of them."""
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as shown:
+    done = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    left = (TextColumn("left"), TimeRemainingColumn())
+    with Progress(*done, *left, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(what, total=total)
         yield lambda: shown.advance(task)

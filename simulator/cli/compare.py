@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from llmsched.cli.output import PipeConsole
@@ -23,6 +21,7 @@ from services.profiler.core.statistics import Statistics
 from services.profiler.core.trace import TraceError
 from services.scheduler.core import PolicySettings
 from services.scheduler.core.policies import POLICIES
+from services.scheduler.core.policies.ps_tcs import PsTcs
 from simulator.cli.common import (
     ClusterOptions,
     Finite,
@@ -34,6 +33,7 @@ from simulator.cli.common import (
     output_problems,
     policy_problems,
     processes_option,
+    progress,
     refuse,
     trouble_options,
     warn,
@@ -51,7 +51,6 @@ from simulator.generate.tool_times import tool_time_files
 from simulator.trouble import Trouble
 
 _LOADS = (0.7, 0.95, 1.5)
-_ORDERED = "ps-tcs"  #: the policy that takes an order of applications
 _FILES = ("results.csv", "table.csv", "results.json", "report.html")
 
 
@@ -75,7 +74,7 @@ _FILES = ("results.csv", "table.csv", "results.json", "report.html")
 @click.option("--jobs", type=Whole(min=1), default=400, show_default=True, help="In each workload.")
 @click.option("--arrivals", default="poisson", show_default=True, metavar="poisson|bursty[:CV]")
 @click.option("--tool-times", metavar="MODEL", help="constant:S, lognormal:MEDIAN,SIGMA or recorded:FILE,…")
-@click.option("--application-order", metavar="APP,APP,…", help=f"For {_ORDERED}: first served first.")
+@click.option("--application-order", metavar="APP,APP,…", help=f"For {PsTcs.name}: first served first.")
 @click.option("--reference", metavar="POLICY", help=f"What JCTs are divided by, beside the best.  [{ORACLE}]")
 @cluster_options
 @trouble_options
@@ -106,14 +105,7 @@ def compare(
     Each combination of mix, load and seed is a workload that every policy runs. Nothing fails and nothing ages unless
     asked for.
     """
-    if bool(traces) == parametric:
-        raise click.UsageError("say what to simulate: --traces FILE|FOLDER, or --parametric")
-    if wrong := output_problems(
-        {f"--out, the file {name}:": out / name for name in _FILES}, tool_time_files(tool_times or "")
-    ):
-        raise click.UsageError("\n".join(wrong))
-    if application_order and names and _ORDERED not in names:
-        raise click.UsageError(f"--application-order is for --policy {_ORDERED}")
+    _check_usage(traces, parametric, tool_times, names, application_order, out)
     mixes = tuple(dict.fromkeys(mixes)) or tuple(MIXES)
     with _refusing():
         source = Source(
@@ -138,7 +130,7 @@ def compare(
     warn(warnings)
     _make_folder(out)
     begin = time.perf_counter()
-    with _refusing(), _progress(study.runs) as done:
+    with _refusing(), progress("Simulating", study.runs) as done:
         runs = carry_out(
             study,
             lambda condition: source.workload(condition, study, population),
@@ -151,17 +143,30 @@ def compare(
     if warnings:
         facts["history"] += f"; {'; '.join(warnings)}"
     shown = (reference or ORACLE) if (reference or ORACLE) in found[0].rows else None
-    _write(
-        out,
-        Report(cells=found, reference=shown, command=_command(), facts=facts, left_out=left_out),
-        runs,
-        study,
-        warnings,
-    )
+    report = Report(cells=found, reference=shown, command=_command(), facts=facts, left_out=left_out)
+    _write(out, report, runs, study, warnings)
     _print(found, out)
 
 
 # ---- what to run ---------------------------------------------------------------------------------------------------
+
+
+def _check_usage(
+    traces: Sequence[Path],
+    parametric: bool,
+    tool_times: str | None,
+    names: Sequence[str],
+    application_order: str | None,
+    out: Path,
+) -> None:
+    if bool(traces) == parametric:
+        raise click.UsageError("say what to simulate: --traces FILE|FOLDER, or --parametric")
+    if wrong := output_problems(
+        {f"--out, the file {name}:": out / name for name in _FILES}, tool_time_files(tool_times or "")
+    ):
+        raise click.UsageError("\n".join(wrong))
+    if application_order and names and PsTcs.name not in names:
+        raise click.UsageError(f"--application-order is for --policy {PsTcs.name}")
 
 
 @contextmanager
@@ -182,7 +187,7 @@ def _policies(
 ) -> tuple[list[PolicySettings], dict[str, str]]:
     """The policies to compare, and those that nobody named and that cannot run, with the reason."""
     chosen = [
-        PolicySettings(name=name, application_order=order if name == _ORDERED else (), ageing_seconds=ageing)
+        PolicySettings(name=name, application_order=order if name == PsTcs.name else (), ageing_seconds=ageing)
         for name in dict.fromkeys(names or POLICIES)
     ]
     if names:
@@ -217,17 +222,6 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.UsageError(f"--out {out}: {error.strerror}") from error
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, on terminals only; call what it gives after each run."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    remaining = (TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, *remaining, console=console, transient=True, disable=not console.is_terminal) as shown:
-        task = shown.add_task("runs", total=total)
-        yield lambda: shown.advance(task)
 
 
 # ---- what comes of it ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from llmsched.cli.exits import CommandFailed, Exit
 from llmsched.cli.output import PipeConsole
 from services.profiler.core.trace import TraceError, TraceJob, read_workload
 from services.scheduler.core import POLICIES, PolicySettings
+from services.scheduler.core.policies.ps_tcs import PsTcs
 from simulator.cli.common import (
     ClusterOptions,
     InputFile,
@@ -41,13 +42,11 @@ from simulator.parallel import Task, run_all
 from simulator.run import RunResult, RunSettings
 from simulator.trouble import Trouble
 
-_ORDERED = "ps-tcs"  #: the policy that takes an order of applications
-
 
 @click.command()
 @click.argument("workload", type=InputFile)
 @click.option("--policy", "policies", multiple=True, metavar="POLICY", help=f"One of: {', '.join(sorted(POLICIES))}.")
-@click.option("--application-order", metavar="APP,APP,…", help=f"For {_ORDERED}: first served first.")
+@click.option("--application-order", metavar="APP,APP,…", help=f"For {PsTcs.name}: first served first.")
 @click.option(
     "--history",
     "histories",
@@ -112,14 +111,14 @@ def _policies(
         click.echo(f"Policy {cluster.policy}, chosen by the --cluster file; --policy chooses others.", err=True)
     if not names:
         raise click.UsageError(f"name at least one policy: --policy {'|'.join(sorted(POLICIES))}")
-    if order is not None and _ORDERED not in names:
-        raise click.UsageError(f"--application-order is for --policy {_ORDERED}")
+    if order is not None and PsTcs.name not in names:
+        raise click.UsageError(f"--application-order is for --policy {PsTcs.name}")
     applications = cluster.application_order if order is None else tuple(filter(None, order.split(",")))
     limit = cluster.ageing if ageing is None else ageing
     return [
         PolicySettings(
             name=name,
-            application_order=applications if name == _ORDERED else (),
+            application_order=applications if name == PsTcs.name else (),
             ageing_seconds=limit or None,
             seed=seed,
         )

@@ -7,7 +7,8 @@ it does not know is null.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,47 @@ class TraceJob:
     recorded_jct_seconds: Seconds | None = None  #: of the job's live run, other jobs beside it
     recorded_policy: str | None = None  #: of that run
     line: SkipValidation[int] = 0  #: where it was read, from 1; no field of the format
+
+
+Canonical = tuple[str, int]  #: name and occurrence: what a stage is called in every job of its application
+
+
+def canonicals(job: TraceJob) -> dict[str, Canonical]:
+    """By stage id."""
+    counts: Counter[str] = Counter()
+    found = {}
+    for stage in job.stages:
+        found[stage.id] = (stage.name, counts[stage.name])
+        counts[stage.name] += 1
+    return found
+
+
+def generators(job: TraceJob) -> dict[str, str | None]:
+    """By stage id: the stage whose completion makes this one exist. None: known at arrival.
+
+    A stage that does not come after the one that it names as its generator counts as known at arrival: it may start
+    when its parents are done.
+    """
+    stages = {stage.id: stage for stage in job.stages}
+    found: dict[str, str | None] = {}
+    for stage in job.stages:
+        named = stage.generated_by
+        found[stage.id] = named if named is not None and _comes_after(stage, named, stages, found) else None
+    return found
+
+
+def _comes_after(
+    stage: TraceStage, named: str, stages: Mapping[str, TraceStage], found: Mapping[str, str | None]
+) -> bool:
+    todo, known = [stage], set[str]()
+    while todo:
+        for parent in todo.pop().parents:
+            if parent == named or found[parent] == named:
+                return True
+            if parent not in known:
+                known.add(parent)
+                todo.append(stages[parent])
+    return False
 
 
 class TraceError(ValueError):

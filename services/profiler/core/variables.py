@@ -7,7 +7,6 @@ is computed from that: nothing that a job has not shown can get into a belief.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,9 +16,7 @@ import numpy as np
 
 from services.profiler.core.discretise import Bins
 from services.profiler.core.network import Array
-from services.profiler.core.trace import TraceJob, TraceStage
-
-Canonical = tuple[str, int]  #: name and occurrence
+from services.profiler.core.trace import Canonical, TraceJob, TraceStage, canonicals, generators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,44 +109,6 @@ def measure(aspect: Aspect, stage: StageSeen) -> float | None:
 def least_units(stage: StageSeen) -> float:
     """A lower bound of the mean units of its tasks: what they have used already."""
     return (stage.units + stage.running_units) / stage.width if stage.width else 0.0
-
-
-def canonicals(job: TraceJob) -> dict[str, Canonical]:
-    """By stage id."""
-    counts: Counter[str] = Counter()
-    found = {}
-    for stage in job.stages:
-        found[stage.id] = (stage.name, counts[stage.name])
-        counts[stage.name] += 1
-    return found
-
-
-def generators(job: TraceJob) -> dict[str, str | None]:
-    """By stage id: the stage whose completion makes this one exist. None: known at arrival.
-
-    A stage that does not come after the one that it names as its generator counts as known at arrival: it may start
-    when its parents are done.
-    """
-    stages = {stage.id: stage for stage in job.stages}
-    found: dict[str, str | None] = {}
-    for stage in job.stages:
-        named = stage.generated_by
-        found[stage.id] = named if named is not None and _comes_after(stage, named, stages, found) else None
-    return found
-
-
-def _comes_after(
-    stage: TraceStage, named: str, stages: Mapping[str, TraceStage], found: Mapping[str, str | None]
-) -> bool:
-    todo, known = [stage], set[str]()
-    while todo:
-        for parent in todo.pop().parents:
-            if parent == named or found[parent] == named:
-                return True
-            if parent not in known:
-                known.add(parent)
-                todo.append(stages[parent])
-    return False
 
 
 def completed(job: TraceJob) -> JobSeen:

@@ -9,16 +9,14 @@ import numpy as np
 from hypothesis import given
 
 from services.profiler.core.discretise import Bins
-from services.profiler.core.trace import TraceJob, read_history
+from services.profiler.core.trace import TraceJob, canonicals, generators, read_history
 from services.profiler.core.variables import (
     Aspect,
     JobSeen,
     StageSeen,
     Variable,
-    canonicals,
     completed,
     course,
-    generators,
     least_units,
     measure,
 )
