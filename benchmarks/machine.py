@@ -14,11 +14,10 @@ import gc
 import random
 import time
 from collections import deque
-from functools import partial
 from typing import NamedTuple
 
 from services.profiler.core.statistics import ApplicationStatistics, StageStatistics, Statistics
-from services.scheduler.core import POLICIES, PolicySettings, SchedulerMachine, make_policy
+from services.scheduler.core import POLICIES, PolicySettings, SchedulerMachine
 from services.scheduler.core.effects import Dispatch, Effect, JobChanged, Unfold
 from services.scheduler.core.events import AttemptSucceeded, Event, ExecutorAttached, JobAdmitted, StageUnfolded
 from services.scheduler.core.model import JobSnapshot, Measurement, StageKind, StageSnapshot, StageSpec, TaskSpec
@@ -58,7 +57,7 @@ class ClosedSystem:
     """The machine, and a world that answers every effect with an event."""
 
     def __init__(self, settings: PolicySettings, jobs: int) -> None:
-        self.machine = SchedulerMachine(settings, policies=partial(make_policy, knowledge=KNOWLEDGE))
+        self.machine = SchedulerMachine(settings, knowledge=KNOWLEDGE)
         self.random = random.Random(1)
         self.pending: deque[Event] = deque()
         self.now = 0.0

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import machine, simulator
+from benchmarks import failover, machine, simulator
 from services.scheduler.core import POLICIES
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -45,6 +45,16 @@ M/M/{slots} at load {load}, {jobs:,} jobs of one task, the same arrival and serv
 (`benchmarks/simulator.py`); both find the same mean time in the system, {mean:.6f} s. simpy moves customers through a
 resource. Ours is the scheduling machine of the live system, with admission, stages, unfolding, a policy and effects
 for all of it, so this is what that costs where none of it is needed.
+
+"""
+
+FAILOVER = """
+## Losing the leader's host
+
+Measured by `python -m benchmarks.failover`, and quoted here: six hosts of a lab ([multi-node](multi-node.md)) on one
+machine with {machine}. Under a load of {at_once} jobs at a time the host of the leading scheduler is cut off and
+everything on it killed at once. The time is that until the standby's first dispatch. Leadership ends 2 s after its last
+renewal (`leader_ttl_seconds`), which comes every 0.5 s. A token is wasted if an engine made it and no job has it.
 
 """
 
@@ -83,6 +93,13 @@ def page(quick: bool) -> Iterator[str]:
     yield STREAM + table(
         ["jobs", "tasks", "wall time", "tasks/s", "peak memory of the process", "mean JCT"], map(_stream_row, streams)
     )
+    yield failover_part()
+
+
+def failover_part() -> str:
+    """What was measured last: it takes minutes, and a network of its own."""
+    result = failover.load_result()
+    return FAILOVER.format(machine=result.machine, at_once=failover.JOBS_AT_ONCE) + table(*failover.table(result))
 
 
 def _machine_rows(counts: Sequence[int], seconds: float) -> Iterator[Sequence[str]]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass, replace
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
-from services.profiler.core.statistics import Statistics
+from services.profiler.core.belief import Beliefs
+from services.profiler.core.profile import Profile
+from services.profiler.core.statistics import Statistics, WorkModel
 from services.profiler.core.trace import TraceJob, read_workload
 from simulator.events_file import events_file
 from simulator.run import RunResult, RunSettings, run
+from simulator.variants import label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,7 @@ class Task:
     jobs: Path | tuple[TraceJob, ...]  #: a workload file is read there, as the run goes on
     settings: RunSettings
     statistics: Statistics | None = None
+    beliefs: Beliefs | None = None
     events: Path | None = None  #: where to write what happens, see `events_file`
 
 
@@ -36,8 +41,8 @@ def run_task(task: Task) -> RunResult:
             jobs = task.jobs
         observe = None
         if task.events is not None:
-            observe = files.enter_context(events_file(task.events, task.settings.policy.name))
-        return run(jobs, task.settings, statistics=task.statistics, observe=observe)
+            observe = files.enter_context(events_file(task.events, label(task.settings.policy)))
+        return run(jobs, task.settings, statistics=task.statistics, beliefs=task.beliefs, observe=observe)
 
 
 def run_all(
@@ -56,9 +61,15 @@ def run_all(
             if done is not None:
                 done(index, results[-1])
         return results
+    known, places = _beliefs_of(tasks)
+    profiles = [(dict(one.profiles), one.work) for one in known]
     # Not fork: whoever calls may have threads, such as the one that draws a progress bar.
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        futures: dict[Future[RunResult], int] = {pool.submit(run_task, task): i for i, task in enumerate(tasks)}
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(profiles,)) as pool:
+        futures: dict[Future[RunResult], int] = {
+            pool.submit(_run_there, replace(task, beliefs=None), places[index]): index
+            for index, task in enumerate(tasks)
+        }
         try:
             for future in as_completed(futures):
                 if done is not None:
@@ -69,3 +80,39 @@ def run_all(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         return [future.result() for future in sorted(futures, key=futures.__getitem__)]
+
+
+# Beliefs are large, and many tasks share them: each process gets the profiles and compiles them once; tasks say only
+# which are theirs.
+
+_known: list[Beliefs] = []  #: in a process of the pool
+
+
+def _beliefs_of(tasks: Sequence[Task]) -> tuple[list[Beliefs], list[int | None]]:
+    """All beliefs of the tasks, each once, and the place among them of each task's."""
+    known: list[Beliefs] = []
+    places: dict[int, int] = {}
+    found: list[int | None] = []
+    for task in tasks:
+        if task.beliefs is not None and id(task.beliefs) not in places:
+            places[id(task.beliefs)] = len(known)
+            known.append(task.beliefs)
+        found.append(None if task.beliefs is None else places[id(task.beliefs)])
+    return known, found
+
+
+def _begin(profiles: Sequence[tuple[Mapping[str, Profile], WorkModel]]) -> None:
+    """Prepares a process of the pool. One whose parent was killed would go on for nobody, so it ends with it."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    _known[:] = [Beliefs(one, work) for one, work in profiles]
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "runs in a process of the pool"
+    parent.join()
+    os._exit(1)
+
+
+def _run_there(task: Task, beliefs: int | None) -> RunResult:
+    return run_task(task if beliefs is None else replace(task, beliefs=_known[beliefs]))

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
+from services.profiler.core.belief import Beliefs
 from services.profiler.core.statistics import Statistics, WorkModel
 from services.profiler.core.trace import TraceJob
-from services.scheduler.core import PolicySettings, SchedulerMachine, make_policy
+from services.scheduler.core import PolicySettings, SchedulerMachine
 from services.scheduler.core.effects import Effect, JobChanged
+from services.scheduler.core.model import JobState
 from services.scheduler.core.policies.base import Knowledge
 from simulator.cluster import Cluster, ClusterShape
 from simulator.engine import Simulation
 from simulator.metrics import JctSummary, JobLog
+from simulator.online import OnlineProfiler
 from simulator.trouble import Trouble
+from simulator.variants import label
 from simulator.workload import Workload
 
 Observer = Callable[[float, Effect], None]
@@ -35,7 +38,7 @@ class RunSettings:
 class RunResult:
     """What came of it. Seconds, unless it says otherwise."""
 
-    policy: str
+    policy: str  #: as `variants.label` has it
     summary: JctSummary
     per_application: Mapping[str, JctSummary]
     failed: int  #: jobs
@@ -52,9 +55,13 @@ def run(
     settings: RunSettings,
     *,
     statistics: Statistics | None = None,
+    beliefs: Beliefs | None = None,
     observe: Observer | None = None,
+    profiler: OnlineProfiler | None = None,
 ) -> RunResult:
     """Simulates the jobs to the end of the last one. `jobs` is read as the run goes on.
+
+    Args: `profiler` learns from jobs that succeed; it is given instead of `beliefs`, which then go by its profiles.
 
     Raises:
         UnknownPolicy: the settings name no policy, or one that needs a history and there is none.
@@ -65,15 +72,25 @@ def run(
     begin = time.perf_counter()
     workload = Workload(jobs, settings.work)
     cluster = Cluster(settings.cluster, settings.trouble.around(workload.load))
-    knowledge = Knowledge(statistics=statistics, oracle=workload.oracle)
-    machine = SchedulerMachine(settings.policy, policies=partial(make_policy, knowledge=knowledge))
+    if profiler is not None:
+        beliefs = Beliefs(profiler.profiles, settings.work)
+    knowledge = Knowledge(
+        statistics=statistics,
+        beliefs=beliefs or Beliefs(work=settings.work),
+        slowdown=settings.cluster.slowdown(settings.cluster.max_batch),
+        oracle=workload.oracle,
+    )
+    machine = SchedulerMachine(settings.policy, knowledge=knowledge)
     log = JobLog()
 
     def heard(at: float, effect: Effect) -> None:
         if isinstance(effect, JobChanged) and effect.state.is_final:
             job = machine.view(effect.job_id)
             log.ended(job.application, job.order, job.arrival, at, effect.state)
-            workload.forget(effect.job_id)
+            recorded = workload.forget(effect.job_id)
+            if profiler is not None and effect.state is JobState.SUCCEEDED:
+                changed = profiler.ended(recorded, at)
+                simulation.schedule([] if changed is None else [changed])
         if observe is not None:
             observe(at, effect)
 
@@ -85,7 +102,7 @@ def run(
         raise ValueError(f"{machine.active_jobs} jobs never end, for want of executors for their tasks: {first} first")
     shape, makespan = settings.cluster, log.makespan
     return RunResult(
-        policy=settings.policy.name,
+        policy=label(settings.policy),
         summary=log.overall(),
         per_application=log.per_application(),
         failed=log.failed,

@@ -9,12 +9,12 @@ looks like the ones before it. Jobs are kept only while they are active.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from services.profiler.core.statistics import WorkModel
-from services.profiler.core.trace import TraceJob, TraceStage, TraceTask, canonicals, generators
+from services.profiler.core.trace import TraceJob, TraceStage, TraceTask, generators
 from services.scheduler.core.effects import Dispatch, Unfold
 from services.scheduler.core.events import JobAdmitted, StageUnfolded
 from services.scheduler.core.model import JobSnapshot, Measurement, StageKind, StageSnapshot, StageSpec, TaskSpec
@@ -36,15 +36,15 @@ class _Placeholder(NamedTuple):
 class _Job:
     """A job of the trace and what of it has been shown."""
 
-    __slots__ = ("_canonicals", "_generated", "_generators", "_job", "_placeholders", "_positions", "stages", "works")
+    __slots__ = ("_generated", "_generators", "_named", "_placeholders", "_positions", "job", "stages", "works")
 
     def __init__(self, job: TraceJob, work: WorkModel) -> None:
-        self._job = job
+        self.job = job
         self.stages = {stage.id: stage for stage in job.stages}
         self.works = {stage.id: tuple([task_work(stage, task, work) for task in stage.tasks]) for stage in job.stages}
         self._positions = {stage.id: position for position, stage in enumerate(job.stages)}
         self._generators = generators(job)
-        self._canonicals = canonicals(job)
+        self._named: Counter[str] = Counter()  # stages that have been shown, by name
         self._generated: dict[str | None, list[TraceStage]] = defaultdict(list)  # what is not shown yet, by generator
         self._placeholders: dict[str, _Placeholder] = {}
         for stage in job.stages:
@@ -75,7 +75,7 @@ class _Job:
 
     def _may_generate(self, stage: TraceStage) -> bool:
         """Whether the kind of the stage and the structure of its job say that stages may follow from it."""
-        return stage.kind == "plan" or self._job.structure in _CHAINS
+        return stage.kind == "plan" or self.job.structure in _CHAINS
 
     def _gate(self, stage_id: str) -> StageSpec:
         """A placeholder for the parents of a stage: waits for those that are shown, and for what leads to the others.
@@ -105,11 +105,14 @@ class _Job:
         return StageSpec(stage_id=name, name=name, kind=StageKind.DYNAMIC, parents=parents, position=position)
 
     def _spec(self, stage: TraceStage, parents: tuple[str, ...]) -> StageSpec:
+        # Numbered as they are shown: a place in the line would tell of stages that are still hidden.
+        occurrence = self._named[stage.name]
+        self._named[stage.name] += 1
         return StageSpec(
             stage_id=stage.id,
             name=stage.name,
             kind=StageKind.LLM if stage.is_llm else StageKind.TOOL,
-            occurrence=self._canonicals[stage.id][1],
+            occurrence=occurrence,
             parents=parents,
             requirement=LLM if stage.is_llm else TOOL,
             position=self._positions[stage.id],
@@ -181,9 +184,9 @@ class Workload:
         """Of an active job: the work of each task of each stage, shown or not."""
         return self._active[job_id].works
 
-    def forget(self, job_id: str) -> None:
-        """The job has ended."""
-        del self._active[job_id]
+    def forget(self, job_id: str) -> TraceJob:
+        """The job has ended. Returns what the trace has of it."""
+        return self._active.pop(job_id).job
 
 
 def task_work(stage: TraceStage, task: TraceTask, work: WorkModel) -> float:

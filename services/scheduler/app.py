@@ -19,22 +19,27 @@ from services.common.lifecycle import cancel_and_wait
 from services.common.logs import configure_logging, get_logger
 from services.common.telemetry import Telemetry
 from services.scheduler.api import SchedulerApi
+from services.scheduler.core.policies.base import Knowledge
 from services.scheduler.driver import Journal
 from services.scheduler.event_log import EventLog
 from services.scheduler.gateway import ExecutorGateway
 from services.scheduler.instruments import Instruments, MetricJournal
-from services.scheduler.leadership import Leadership
+from services.scheduler.knowledge import needs_history
 from services.scheduler.planner_client import PlannerClient
+from services.scheduler.profiles_client import ProfilesClient
 from services.scheduler.recovery import choose_policy
 from services.scheduler.refusals import not_leader, translate
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.spans import SpanJournal
 from services.scheduler.term import Term
 from services.state.factory import open_state
+from services.state.leadership import Leadership
 from services.state.port import CommitGap, LeadershipLost, SchedulerStore, StateUnavailable
 from services.state.records import Leader
 
 _log = get_logger(__name__)
+#: How long a new leader waits for profiles that its policy needs.
+_PROFILES_SECONDS = 3.0
 _SCHEDULER = scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"].full_name
 _GATEWAY = executor_pb2.DESCRIPTOR.services_by_name["ExecutorGatewayService"].full_name
 
@@ -58,6 +63,8 @@ class SchedulerApp:
         self._instruments = Instruments(telemetry.meter)
         self._event_log = EventLog(settings.event_log) if settings.event_log else None
         self._planner = PlannerClient(settings.planners, clock=self._clock, deadline=settings.planner_deadline)
+        self._profiles = ProfilesClient(settings.profilers, clock=self._clock)
+        self._following: asyncio.Task[None] | None = None
         self._term: Term | None = None
         self._decided = 0  #: number of this process's last decision, even if it never became durable
         self.leads = asyncio.Event()  #: set while this scheduler leads and has recovered
@@ -80,6 +87,8 @@ class SchedulerApp:
 
     async def start(self) -> None:
         """Serves from here on, as a standby."""
+        if self._settings.profilers:
+            self._following = asyncio.create_task(self._profiles.run(), name="profiles")
         await self._server.start()
         await self._server.set_serving(False, _SCHEDULER, _GATEWAY)
         _log.info("listening", action="started", address=self.address)
@@ -93,7 +102,7 @@ class SchedulerApp:
             if leading.done():
                 leading.result()
         finally:
-            await cancel_and_wait(leading, stopping)
+            await cancel_and_wait(leading, stopping, self._following)
             await self._server.stop()
             await self._planner.aclose()
             if self._event_log is not None:
@@ -102,7 +111,7 @@ class SchedulerApp:
 
     def _register(self, server: grpc.aio.Server) -> None:
         settings = self._settings
-        api = SchedulerApi(self._leading, default_policy=settings.default_policy, knowledge=settings.knowledge)
+        api = SchedulerApi(self._leading, default_policy=settings.default_policy)
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(api, server)
         executor_pb2_grpc.add_ExecutorGatewayServiceServicer_to_server(ExecutorGateway(self._leading), server)
 
@@ -148,13 +157,13 @@ class SchedulerApp:
             await self._server.set_serving(False, _SCHEDULER, _GATEWAY)
 
     async def _new_term(self, leader: Leader) -> Term:
-        knowledge = self._settings.knowledge
+        knowledge = await self._known()
         policy = await choose_policy(self._store, self._settings.default_policy, knowledge)
         # No older leader can add to it any more: the store refuses its commits.
         decisions = max(self._decided, await self._store.get_decisions())
         journals: list[Journal] = []
         if self._event_log is not None:
-            self._event_log.begin(leader.epoch, policy, decisions=decisions, statistics=knowledge.statistics)
+            self._event_log.begin(leader.epoch, policy, decisions=decisions, knowledge=knowledge)
             journals.append(self._event_log)
         if self._telemetry.enabled:
             journals.append(SpanJournal(self._telemetry))
@@ -164,14 +173,25 @@ class SchedulerApp:
             leader=leader,
             policy=policy,
             decisions=decisions,
+            knowledge=knowledge,
             settings=self._settings,
             store=self._store,
             planner=self._planner,
+            profiles=self._profiles,
             clock=self._clock,
             telemetry=self._telemetry,
             instruments=self._instruments,
             journals=journals,
         )
+
+    async def _known(self) -> Knowledge:
+        """What policies know to begin with. Waits for profiles only if the policy that was set needs them."""
+        knowledge = self._profiles.added_to(self._settings.knowledge)
+        stored = await self._store.get_policy()
+        if stored is not None and needs_history(stored, knowledge):
+            await self._profiles.heard(_PROFILES_SECONDS)
+            knowledge = self._profiles.added_to(self._settings.knowledge)
+        return knowledge
 
     async def _open(self, term: Term) -> None:
         self._term = term

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -10,6 +12,7 @@ from llmsched.api.executor.v1 import executor_pb2
 from llmsched.api.planner.v1 import planner_pb2
 from llmsched.api.scheduler.v1 import scheduler_pb2
 from services.scheduler.core.events import StageUnfolded
+from services.scheduler.core.explanation import StageReasons
 from services.scheduler.core.model import (
     AttemptRef,
     Failure,
@@ -19,6 +22,7 @@ from services.scheduler.core.model import (
     StageSpec,
     TaskSpec,
 )
+from services.scheduler.core.policies.explaining import Figure
 
 _STAGE_KINDS = {
     stage_pb2.STAGE_KIND_LLM: StageKind.LLM,
@@ -130,12 +134,46 @@ def unfolded_to_core(item: planner_pb2.UnfoldStageResponse.Item, *, at: float, c
     )
 
 
+def figures_to_proto(figures: Iterable[Figure]) -> list[scheduler_pb2.Figure]:
+    return [
+        scheduler_pb2.Figure(name=part.name, label=part.label, value=value, unit=part.unit) for part, value in figures
+    ]
+
+
+def reasons_to_proto(reasons: StageReasons) -> scheduler_pb2.StageReasons:
+    before = [
+        scheduler_pb2.StageReasons.Before(
+            job_id=one.job_id,
+            application=one.application,
+            stage_id=one.stage_id,
+            by=figures_to_proto([Figure(one.part, one.by)])[0],
+        )
+        for one in reasons.before
+    ]
+    changes = [
+        scheduler_pb2.StageReasons.Change(text=one.text, figures=figures_to_proto(one.figures))
+        for one in reasons.changes
+    ]
+    return scheduler_pb2.StageReasons(
+        stage_id=reasons.stage_id,
+        rank=reasons.rank,
+        place=reasons.place,
+        figures=figures_to_proto(reasons.figures),
+        before=before,
+        jobs_before=reasons.jobs_before,
+        changes=changes,
+    )
+
+
 def policy_to_proto(policy: PolicySettings) -> scheduler_pb2.Policy:
     return scheduler_pb2.Policy(
         name=policy.name,
         application_order=policy.application_order,
         ageing=duration(policy.ageing_seconds or 0.0),
         seed=policy.seed,
+        epsilon=policy.epsilon,
+        sample_ratio=policy.sample_ratio,
+        without=policy.without,
     )
 
 
@@ -148,4 +186,7 @@ def policy_to_core(policy: scheduler_pb2.Policy, *, default: PolicySettings) -> 
         or (default.application_order if policy.name == default.name else ()),
         ageing_seconds=ageing,
         seed=policy.seed if policy.HasField("seed") else default.seed,
+        epsilon=policy.epsilon if policy.HasField("epsilon") else None,
+        sample_ratio=policy.sample_ratio if policy.HasField("sample_ratio") else None,
+        without=tuple(policy.without),
     )

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
 from llmsched.api.scheduler.v1 import scheduler_pb2
-from services.scheduler.convert import duration, timestamp
+from services.scheduler.convert import duration, figures_to_proto, timestamp
 from services.scheduler.core.effects import Effect
 from services.scheduler.core.events import Event
+from services.scheduler.core.policies.explaining import figures
 from services.scheduler.facts import AttemptStarted, JobEnded
 from services.scheduler.ledger import Entry
 from services.scheduler.refusals import slow_reader
@@ -117,4 +118,5 @@ def _decision(fact: AttemptStarted) -> scheduler_pb2.Decision:
         rule=dispatch.rule,
         waited=duration(dispatch.waited_seconds),
         waiting_stages=dispatch.waiting_stages,
+        figures=figures_to_proto((*figures(dispatch.key, dispatch.parts), *dispatch.more)),
     )

@@ -76,11 +76,23 @@ class Driver:
         """Something happened. Never waits."""
         self._inbox.put(arrival)
 
-    async def submit(self, event: Event, *, job: StoredJob | None = None) -> None:
-        """Something happened, and the caller must not go on before its outcome is durable."""
-        future: asyncio.Future[None] = self._future()
-        self._inbox.put(Arrival(event=event, job=job, durable=lambda: _resolve(future, _nothing)))
-        await future
+    async def submit(
+        self,
+        event: Event,
+        *,
+        job: StoredJob | None = None,
+        payloads: tuple[bytes, ...] = (),
+        output: bytes | None = None,
+        look: Callable[[], T] | None = None,
+    ) -> T | None:
+        """Something happened, and the caller must not go on before its outcome is durable.
+
+        Returns what `look` sees then, before anything else happens; it may read the machine, and must not wait.
+        """
+        future: asyncio.Future[T | None] = self._future()
+        durable = lambda: _resolve(future, look or _nothing)  # noqa: E731
+        self._inbox.put(Arrival(event=event, job=job, payloads=payloads, output=output, durable=durable))
+        return await future
 
     async def read(self, look: Callable[[], T]) -> T:
         """Returns what `look` sees when all that came before is durable; it may read the machine, and must not wait."""

@@ -1,7 +1,8 @@
 """A log of everything the machine was told and what it answered: JSON lines that can be replayed.
 
 Each term of leadership begins with a fresh machine and a line that says how to make it: {"term": epoch, "policy": …,
-"decisions": taken before it, "statistics": of the history, or null}. Then every batch is a line {"events": […],
+"decisions": taken before it, "statistics": of the history, or null, "profiles": learned from it, "work": what tokens
+cost}. Then every batch is a line {"events": […],
 "effects": […]}, the recovery of the stored jobs first; with "dispatch": false where nothing was to be dispatched yet.
 Values are objects with their class in "@". Lossless: numbers are written so that they read back as the same number,
 infinities included.
@@ -12,20 +13,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from services.profiler.core.statistics import Statistics
+from services.profiler.core.belief import Beliefs
+from services.profiler.core.profile import Profile
+from services.profiler.core.statistics import Statistics, WorkModel
 from services.scheduler.core import effects as effect_types
 from services.scheduler.core import events as event_types
 from services.scheduler.core.effects import Effect
 from services.scheduler.core.events import Event
 from services.scheduler.core.machine import SchedulerMachine
 from services.scheduler.core.model import PolicySettings
-from services.scheduler.core.policies import make_policy
+from services.scheduler.core.policies import NOTHING
 from services.scheduler.core.policies.base import Knowledge
 from services.scheduler.core.replay import Divergence, Record, first_divergence
 from services.scheduler.ledger import Entry
@@ -42,16 +44,16 @@ class EventLog:
             # A predecessor that was killed may have left half a line; what follows must not be glued to it.
             self._file.write("\n")
 
-    def begin(
-        self, epoch: int, policy: PolicySettings, *, decisions: int = 0, statistics: Statistics | None = None
-    ) -> None:
+    def begin(self, epoch: int, policy: PolicySettings, *, decisions: int = 0, knowledge: Knowledge = NOTHING) -> None:
         """A fresh machine leads from here: after so many decisions of its predecessors, with what policies know."""
         self._write(
             {
                 "term": epoch,
                 "policy": msgspec.to_builtins(policy),
                 "decisions": decisions,
-                "statistics": msgspec.to_builtins(statistics),
+                "statistics": msgspec.to_builtins(knowledge.statistics),
+                "profiles": [profile.plain() for profile in knowledge.beliefs.profiles.values()],
+                "work": msgspec.to_builtins(knowledge.beliefs.work),
             }
         )
 
@@ -84,12 +86,11 @@ class LoggedTerm:
     policy: PolicySettings  #: at the start of the term
     records: tuple[Record, ...]
     decisions: int = 0  #: taken before the term
-    statistics: Statistics | None = None  #: of the history that its policies knew
+    knowledge: Knowledge = NOTHING  #: what its policies knew to begin with
 
     def machine(self) -> SchedulerMachine:
         """A machine as it was when the term began."""
-        policies = partial(make_policy, knowledge=Knowledge(statistics=self.statistics))
-        return SchedulerMachine(self.policy, policies=policies, decisions=self.decisions)
+        return SchedulerMachine(self.policy, knowledge=self.knowledge, decisions=self.decisions)
 
 
 def read_log(path: str | Path) -> Iterator[LoggedTerm]:
@@ -129,7 +130,13 @@ def _term(header: dict[str, Any], records: list[Record]) -> LoggedTerm:
         policy=msgspec.convert(header["policy"], PolicySettings),
         records=tuple(records),
         decisions=header.get("decisions", 0),
-        statistics=msgspec.convert(header.get("statistics"), Statistics | None),
+        knowledge=Knowledge(
+            statistics=msgspec.convert(header.get("statistics"), Statistics | None),
+            beliefs=Beliefs(
+                {plain["application"]: Profile.of_plain(plain) for plain in header.get("profiles", ())},
+                msgspec.convert(header.get("work", {}), WorkModel),
+            ),
+        ),
     )
 
 
@@ -142,7 +149,12 @@ def _record(line: dict[str, Any]) -> Record:
 
 
 def _plain(value: Event | Effect) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(value)
+    if isinstance(value, event_types.ProfileChanged):
+        plain = {"at": value.at, "cause": value.cause, "profile": value.profile.plain()}
+    else:
+        plain = msgspec.to_builtins(value)
+        for derived in ("parts", "more"):  # of a dispatch: a replay finds them again
+            plain.pop(derived, None)
     return {"@": type(value).__name__, **plain}
 
 
@@ -151,6 +163,8 @@ def _value(module: object, base: type[T], plain: dict[str, Any]) -> T:
     assert issubclass(kind, base)
     if "key" in plain:
         plain["key"] = _tuples(plain["key"])
+    if "profile" in plain:
+        return kind(**plain | {"profile": Profile.of_plain(plain["profile"])})
     value: T = msgspec.convert(plain, kind)
     return value
 

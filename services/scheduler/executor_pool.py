@@ -36,6 +36,9 @@ _log = get_logger(__name__)
 
 #: Heartbeats in a row that do not name an attempt before it is taken for lost.
 _MISSES = 2
+#: How long executors may take to find a new leader (seconds): they look, and their channels connect, once a second, and
+#: the machine may be busy. A shorter lease must not cost attempts that run.
+_RETURN_SECONDS = 4.0
 
 
 class Line(Protocol):
@@ -330,7 +333,7 @@ class ExecutorPool:
     # Time and term
 
     def expect(self, executor_ids: Iterable[str]) -> None:
-        """Awaits executors that recovered jobs name: their lease starts now."""
+        """Awaits executors that recovered jobs name: their lease, or the time to come back if longer, starts now."""
         now = self._clock.now()
         for executor_id in executor_ids:
             self._members.setdefault(executor_id, Member(executor_id, now))
@@ -338,13 +341,17 @@ class ExecutorPool:
     def expire(self) -> None:
         """Gives up executors that have been silent for a lease."""
         now = self._clock.now()
-        for member in [member for member in self._members.values() if now - member.heard_at > self._lease]:
+        for member in [member for member in self._members.values() if now - member.heard_at > self._patience(member)]:
             attachment = member.attachment
             member.attachment = None
             self._lose(member, "silent")
             if attachment is not None:
                 message = f"nothing was heard for {self._lease:g} s"
                 attachment.line.close(detached(Reason.LEASE_EXPIRED, member.executor_id, message))
+
+    def _patience(self, member: Member) -> float:
+        awaited = member.known is None
+        return max(self._lease, _RETURN_SECONDS) if awaited else self._lease
 
     def close(self, error: DomainError) -> None:
         """Ends all streams: another scheduler leads from now on."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from llmsched.api.scheduler.v1 import scheduler_pb2
-from services.scheduler.convert import timestamp
+from services.scheduler.convert import figures_to_proto, timestamp
+from services.scheduler.core.explanation import in_words, key_figures
 from services.scheduler.core.model import JobSnapshot, JobState, StageSnapshot, StageState, TaskSnapshot, TaskState
+from services.scheduler.core.policies.base import Policy
 from services.scheduler.core.views import ExecutorView, QueueEntry
 from services.scheduler.decisions import key_text
 
 
-def queued_stage(rank: int, entry: QueueEntry) -> scheduler_pb2.QueuedStage:
+def queued_stage(rank: int, entry: QueueEntry, policy: Policy, now: float) -> scheduler_pb2.QueuedStage:
     """A place in the queue, as operators see it."""
     return scheduler_pb2.QueuedStage(
         rank=rank,
@@ -23,7 +25,8 @@ def queued_stage(rank: int, entry: QueueEntry) -> scheduler_pb2.QueuedStage:
         waiting_tasks=entry.waiting_tasks,
         ready_time=timestamp(entry.stage.ready_at),
         key=key_text(entry.key),
-        reason="it has waited longer than the ageing limit" if entry.rule == "ageing" else "by the policy's key",
+        reason=in_words(entry, policy, now),
+        figures=figures_to_proto(key_figures(entry, policy)),
     )
 
 
@@ -45,6 +48,9 @@ def reasons(
     if waiting:
         one = "1 stage waits for stages before it"
         lines.append(one if waiting == 1 else f"{waiting} stages wait for stages before them")
+    ended = all(stage.state.is_final for stage in job.stages)
+    if job.open and ended and job.state is not JobState.CANCELLING:
+        lines.append("the job is open and has nothing to do: its program has not added the next stage")
     return lines
 
 

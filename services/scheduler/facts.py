@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from services.scheduler.core.effects import Dispatch
 from services.scheduler.core.model import AttemptRef, Failure, JobSnapshot, Measurement, StageSnapshot
@@ -45,6 +46,8 @@ class JobEnded:
     record: JobRecord
     status: JobStatus
     job: JobSnapshot | None  #: None: the job was refused as invalid and never ran
+    #: By stage id: what its unfoldings have added, without what was over before this leader took the job up.
+    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 Fact = AttemptStarted | AttemptEnded | StageEnded | JobEnded

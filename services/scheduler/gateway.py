@@ -32,10 +32,9 @@ class ExecutorGateway(executor_pb2_grpc.ExecutorGatewayServiceServicer):
     async def Attach(
         self, request_iterator: AsyncIterator[executor_pb2.AttachRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[executor_pb2.AttachResponse]:
-        self._leading()
         requests = aiter(request_iterator)
+        # Read before anything is refused: gRPC hides a refusal, and the leader's address in it, from who still writes.
         registration = registration_to_core((await anext(requests, executor_pb2.AttachRequest())).register)
-        # Asked again, because the lead may have changed hands while we waited for the registration.
         term = self._leading()
         line = QueueLine()
         attachment = term.pool.attach(registration, line)
@@ -93,6 +92,7 @@ def _take(term: Term, attachment: Attachment, request: executor_pb2.AttachReques
     match request.WhichOneof("message"):
         case "heartbeat":
             term.pool.beat(attachment, request.heartbeat)
+            term.steps.heard(attachment.registration, request.heartbeat)
         case "progress":
             _progressed(term, attachment, request.progress)
         case "finished":

@@ -17,8 +17,9 @@ class Arrival:
     #: The event; or what makes it once all earlier events have had their effect, for one that depends on them.
     event: Event | Callable[[], Event]
     job: StoredJob | None = None  #: with JobAdmitted
-    payloads: tuple[bytes, ...] = ()  #: with StageUnfolded: a serialised TaskPayload for each task
-    output: bytes | None = None  #: with StageUnfolded of the job's output stage: a serialised Value
+    payloads: tuple[bytes, ...] = ()  #: with StageUnfolded, StageAdded: a serialised TaskPayload for each task
+    #: With StageUnfolded of the job's output stage, and with JobClosed: a serialised Value.
+    output: bytes | None = None
     result: bytes | None = None  #: with AttemptSucceeded: a serialised TaskResult
     durable: Callable[[], None] | None = None  #: called when whatever the event changed is durable
 

@@ -1,11 +1,16 @@
-"""What this scheduler's policies know besides the jobs: statistics of recorded jobs, read from files at the start."""
+"""What this scheduler's policies know besides the jobs when it starts: statistics of recorded jobs, read from files.
+
+Profiles bring more while it runs, statistics among them (`Knowledge.with_profile`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from services.profiler.core.belief import Beliefs
 from services.profiler.core.history import learn
+from services.profiler.core.profile import learn as learn_profiles
 from services.profiler.core.statistics import ApplicationStatistics, Statistics, WorkModel
 from services.profiler.core.trace import TraceError, TraceJob, read_history
 from services.scheduler.core.model import PolicySettings
@@ -34,7 +39,9 @@ def load_knowledge(paths: Sequence[str | Path], work: WorkModel) -> Knowledge:
             problems += error.problems
     if problems:
         raise TraceError(problems)
-    return Knowledge(statistics=learn(jobs, work) if jobs else None)
+    if not jobs:
+        return Knowledge(beliefs=Beliefs(work=work))
+    return Knowledge(statistics=learn(jobs, work), beliefs=Beliefs(learn_profiles(jobs), work))
 
 
 def settable(knowledge: Knowledge) -> list[str]:
@@ -49,6 +56,11 @@ def settable(knowledge: Knowledge) -> list[str]:
     return names
 
 
+def needs_history(settings: PolicySettings, knowledge: Knowledge) -> bool:
+    """Whether the policy could be made if only there were statistics of a history."""
+    return knowledge.statistics is None and settings.name in set(settable(_SOMETHING)) - set(settable(knowledge))
+
+
 def check_policy(settings: PolicySettings, knowledge: Knowledge) -> None:
     """Raises UnknownPolicy with what an operator can do about it."""
     if settings.name not in POLICIES:
@@ -56,6 +68,7 @@ def check_policy(settings: PolicySettings, knowledge: Knowledge) -> None:
     try:
         make_policy(settings, knowledge)
     except UnknownPolicy as error:
-        if knowledge.statistics is None and settings.name in set(settable(_SOMETHING)) - set(settable(knowledge)):
-            raise UnknownPolicy(f"{error} (start the scheduler with --history FILE)") from error
+        if needs_history(settings, knowledge):
+            told = "start the scheduler with --history FILE, or wait until the profiler has learned of an application"
+            raise UnknownPolicy(f"{error} ({told})") from error
         raise

@@ -6,7 +6,7 @@ attempts were dispatched. It is filled by the same arrivals, and a job leaves it
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,11 +25,14 @@ from services.scheduler.core.events import (
     AttemptSucceeded,
     Event,
     JobAdmitted,
+    JobClosed,
     PolicyChanged,
+    StageAdded,
     StageUnfolded,
 )
 from services.scheduler.core.machine import SchedulerMachine
 from services.scheduler.core.model import (
+    OPEN,
     AttemptRef,
     JobSnapshot,
     Measurement,
@@ -52,6 +55,8 @@ from services.state.records import (
     TaskUpdate,
 )
 
+#: Lines about engines that wait for a commit. Without jobs there is nothing to measure, so few ever do.
+_UNWRITTEN = 1000
 _OUTCOMES = {TaskState.SUCCEEDED: "succeeded", TaskState.CANCELLED: "cancelled"}
 
 
@@ -73,6 +78,8 @@ class _Account:
     record: JobRecord
     status: JobStatus
     running: dict[TaskKey, _Running] = field(default_factory=dict)
+    #: By stage: what its unfoldings have added. A stage forgets that when it is unfolded again.
+    added: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -109,11 +116,16 @@ class Ledger:
         self._machine = machine
         self._accounts: dict[str, _Account] = {}
         self._used: Counter[str] = Counter()  #: attempts that were dispatched and have not ended, by executor
+        self._unwritten: deque[bytes] = deque(maxlen=_UNWRITTEN)  #: observations that are nobody's
 
     def record(self, job_id: str) -> JobRecord | None:
         """What is fixed about an active job."""
         account = self._accounts.get(job_id)
         return account.record if account else None
+
+    def observe(self, line: bytes) -> None:
+        """An observation that belongs to no job: written with the next commit of any. The oldest of too many go."""
+        self._unwritten.append(line)
 
     def write(self, arrivals: Sequence[Arrival], events: Sequence[Event], effects: Sequence[Effect]) -> Entry:
         """Writes a batch down; call it right after the machine has handled it."""
@@ -121,10 +133,15 @@ class Ledger:
         for arrival, event in zip(arrivals, events, strict=True):
             if arrival.job is not None and isinstance(event, JobAdmitted):
                 self._open(arrival.job)
+        self._note_growth(batch)
         for effect in effects:
             self._enter(effect, batch)
         self._add_texts(batch)
         jobs = tuple(self._close(job_id, changes, batch) for job_id, changes in batch.changes.items())
+        if jobs and self._unwritten:
+            first = jobs[0]
+            jobs = (replace(first, observations=(*first.observations, *self._unwritten)), *jobs[1:])
+            self._unwritten.clear()
         policies = [event.policy for event in events if isinstance(event, PolicyChanged)]
         commit = None
         if jobs or policies:
@@ -137,6 +154,8 @@ class Ledger:
             return
         account = self._accounts[job.record.job_id] = _Account(job.record, job.status)
         for stage in job.stages.values():
+            if stage.waits_on:
+                account.added[stage.spec.stage_id] = stage.waits_on
             for index, task in enumerate(stage.tasks):
                 if task.state is TaskState.RUNNING:
                     ref = AttemptRef(
@@ -150,6 +169,15 @@ class Ledger:
                         ref=ref, executor_id=executor_id, started_at=task.started_at or 0.0
                     )
                     self._used[executor_id] += 1
+
+    def _note_growth(self, batch: _Batch) -> None:
+        """Remembers what the unfoldings that the machine has accepted have added."""
+        for unfolded, _ in batch.unfolded:
+            change = unfolded.cause, unfolded.job_id, unfolded.stage_id, StageState.EXPANDED
+            if change in batch.stage_changes:
+                added = self._accounts[unfolded.job_id].added
+                ids = tuple([spec.stage_id for spec in unfolded.stages])
+                added[unfolded.stage_id] = (*added.get(unfolded.stage_id, ()), *ids)
 
     def _enter(self, effect: Effect, batch: _Batch) -> None:
         match effect:
@@ -178,12 +206,13 @@ class Ledger:
             failure=effect.failure,
             cancel_requested=job.cancel_requested if job else False,
             ended_at=(job.ended_at if job else batch.at) if effect.state.is_final else None,
+            closed=account.record.structure == OPEN and job is not None and not job.open,
         )
         changes.touch()
         changes.status = True
         if effect.state.is_final:
             changes.finished = True
-            changes.facts.append(JobEnded(record=account.record, status=account.status, job=job))
+            changes.facts.append(JobEnded(record=account.record, status=account.status, job=job, added=account.added))
 
     def _dispatched(self, effect: Dispatch, batch: _Batch) -> None:
         ref = effect.attempt
@@ -240,7 +269,12 @@ class Ledger:
         )
 
     def _add_texts(self, batch: _Batch) -> None:
-        """Payloads and outputs of the unfoldings that the machine has accepted."""
+        """Payloads and outputs of what the machine has accepted: unfoldings, stages of programs, the end of these."""
+        for event, arrival in batch.told:
+            if isinstance(event, StageAdded) and (event.cause, event.job_id, event.stage.stage_id) in batch.stages_told:
+                batch.of(event.job_id).payloads[event.stage.stage_id, 0] = arrival.payloads[0]
+            elif isinstance(event, JobClosed) and (event.cause, event.job_id) in batch.jobs_told:
+                batch.of(event.job_id).output = arrival.output
         for unfolded, arrival in batch.unfolded:
             ready, done = (
                 (unfolded.cause, unfolded.job_id, unfolded.stage_id, state)
@@ -318,12 +352,17 @@ class _Batch:
             for effect in effects
             if isinstance(effect, StageChanged)
         }
+        self.told: list[tuple[StageAdded | JobClosed, Arrival]] = []  #: by programs
+        self.stages_told = {change[:3] for change in self.stage_changes}
+        self.jobs_told = {(effect.cause, effect.job_id) for effect in effects if isinstance(effect, JobChanged)}
         for arrival, event in zip(arrivals, events, strict=True):
             if isinstance(event, AttemptSucceeded) and arrival.result is not None:
                 self.results[event.attempt] = arrival.result
                 self.measurements[event.attempt] = event.measurement
             elif isinstance(event, StageUnfolded):
                 self.unfolded.append((event, arrival))
+            elif isinstance(event, StageAdded | JobClosed):
+                self.told.append((event, arrival))
 
     def of(self, job_id: str) -> _Changes:
         return self.changes.setdefault(job_id, _Changes())

@@ -1,5 +1,6 @@
-"""Observations: what jobs have shown, for the profiler to learn from. One JSON object per line, written with the
-commit that made it true, so that each is there exactly once. Times are seconds; moments are seconds since the epoch.
+"""Observations: what jobs and engines have shown, for the profiler to learn from. One JSON object per line. Those of
+jobs are written with the commit that made them true, so that each is there exactly once; those of engines with the next
+commit, so that each is there at most once. Times are seconds; moments are seconds since the epoch.
 
 An attempt that ended:
     {"type": "attempt", "job", "application", "version", "stage" (id), "name", "occurrence", "kind", "requirement",
@@ -14,17 +15,30 @@ A job that ended:
     {"type": "job", "job", "application", "version", "structure", "outcome" ("succeeded", "failed", "cancelled"),
      "reason", "arrived_at", "started_at", "ended_at", "prompt_tokens", "completion_tokens", "cached_tokens",
      "stages": [{"stage", "name", "occurrence", "kind", "requirement", "state", "parents", "generated_by", "width",
-                 "ready_at", "ended_at"}]}
+                 "ready_at", "ended_at", "position", "width_by", "added" (stages, by its unfoldings),
+                 "tasks" (those that succeeded): [{"prompt_tokens", "output_tokens", "seconds" (in its slot)}]}]}
+
+The line of a job says all that a history needs to know of it, so that nobody has to keep lines of attempts until then.
+
+How fast an engine was since the executor's last such line, at most one every five seconds for each executor:
+    {"type": "steps", "executor", "models" (names that it answers to), "slots", "at",
+     "decode": [{"batch", "steps" (how many), "seconds" (their sum), "squares" (sum of their squares)}],
+     "prefill": [{"batch", "prompts" (how many), "tokens", "seconds" (sums over the prompts),
+                  "token_squares", "token_seconds", "squares" (sums of tokens², tokens·seconds, seconds²)}]}
+    Each batch size is there once; services/profiler/core/calibration.py says what counts, `Report.of_plain` reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from services.scheduler.core.model import StageSnapshot
+from services.profiler.core.calibration import Report
+from services.scheduler.core.model import StageKind, StageSnapshot
 from services.scheduler.facts import AttemptEnded, Fact, JobEnded
+from services.scheduler.registration import Registration
+from services.scheduler.task_trace import trace_task
 
 _encoder = msgspec.json.Encoder()
 
@@ -38,6 +52,18 @@ def observations(facts: Iterable[Fact]) -> tuple[bytes, ...]:
         elif isinstance(fact, JobEnded):
             lines.append(_encoder.encode(_job(fact)))
     return tuple(lines)
+
+
+def steps_observation(registration: Registration, report: Report, *, at: float) -> bytes:
+    """The line about an engine's speed."""
+    line: dict[str, object] = {
+        "type": "steps",
+        "executor": registration.executor_id,
+        "models": registration.models,
+        "slots": registration.slots,
+        "at": at,
+    }
+    return _encoder.encode(line | report.plain())
 
 
 def _attempt(fact: AttemptEnded) -> dict[str, object]:
@@ -92,11 +118,11 @@ def _job(fact: JobEnded) -> dict[str, object]:
         "prompt_tokens": status.prompt_tokens,
         "completion_tokens": status.completion_tokens,
         "cached_tokens": status.cached_tokens,
-        "stages": [_stage(stage) for stage in (fact.job.stages if fact.job else ())],
+        "stages": [_stage(stage, fact.added) for stage in (fact.job.stages if fact.job else ())],
     }
 
 
-def _stage(stage: StageSnapshot) -> dict[str, object]:
+def _stage(stage: StageSnapshot, added: Mapping[str, Sequence[str]]) -> dict[str, object]:
     return {
         "stage": stage.spec.stage_id,
         "name": stage.spec.name,
@@ -109,4 +135,10 @@ def _stage(stage: StageSnapshot) -> dict[str, object]:
         "width": len(stage.tasks),
         "ready_at": stage.ready_at,
         "ended_at": stage.ended_at,
+        "position": stage.spec.position,
+        "width_by": stage.spec.width_by,
+        "added": added.get(stage.spec.stage_id, ()),
+        "tasks": [
+            trace_task(task, is_llm=stage.spec.kind is StageKind.LLM) for task in stage.tasks if task.measurement
+        ],
     }

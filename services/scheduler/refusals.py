@@ -15,6 +15,10 @@ class Reason(StrEnum):
     gives which; the last block can come from any."""
 
     JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    JOB_NOT_OPEN = "JOB_NOT_OPEN"
+    INVALID_STAGE = "INVALID_STAGE"
+    STAGE_ID_REUSED = "STAGE_ID_REUSED"
+    TOO_MANY_STAGES = "TOO_MANY_STAGES"
     UNKNOWN_POLICY = "UNKNOWN_POLICY"
     INVALID_POLICY_PARAMETERS = "INVALID_POLICY_PARAMETERS"
     INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"
@@ -47,6 +51,33 @@ def job_not_found(job_id: str) -> DomainError:
         Reason.JOB_NOT_FOUND,
         f"no active job {job_id!r} (of one that has ended, ask the planner)",
         metadata={"job_id": job_id},
+    )
+
+
+def job_not_open(job_id: str) -> DomainError:
+    return DomainError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.JOB_NOT_OPEN,
+        f"job {job_id!r} takes no stages: it is of a registered application, closed, or about to end",
+        metadata={"job": job_id},
+    )
+
+
+def stage_id_reused(job_id: str, stage_id: str) -> DomainError:
+    return DomainError(
+        grpc.StatusCode.ALREADY_EXISTS,
+        Reason.STAGE_ID_REUSED,
+        f"job {job_id!r} has another stage {stage_id!r}: every new stage needs a new id",
+        metadata={"job": job_id, "stage_id": stage_id},
+    )
+
+
+def too_many_stages(job_id: str, limit: int) -> DomainError:
+    return DomainError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.TOO_MANY_STAGES,
+        f"job {job_id!r} has {limit} stages, which is the limit: close it and open another",
+        metadata={"job": job_id, "limit": str(limit)},
     )
 
 

@@ -26,6 +26,11 @@ class Registration:
     running: tuple[AttemptRef, ...]  #: attempts it still holds: running, or ended and not acknowledged
     counts_tokens: bool
 
+    @property
+    def models(self) -> list[str]:
+        """Names of the models that an LLM executor serves."""
+        return sorted(offer.removeprefix("llm:") for offer in self.offers if offer.startswith("llm:"))
+
 
 def registration_to_core(register: executor_pb2.Register) -> Registration:
     """Raises DomainError INVALID_ARGUMENT/INVALID_REGISTRATION with every violation."""

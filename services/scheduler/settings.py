@@ -53,6 +53,9 @@ class SchedulerSettings(BaseSettings):
         default=("127.0.0.1:7411",), min_length=1
     )
 
+    #: Profilers whose profiles beliefs go by, asked in turn; none: no profiles.
+    profilers: Annotated[tuple[Address, ...], NoDecode, CommaSeparated] = ()
+
     #: Policy of a cluster where nobody has called SetPolicy yet.
     policy: str = "fcfs"
     #: "ps-tcs": applications, first served first.

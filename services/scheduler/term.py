@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from time import monotonic
 from typing import NoReturn
 
@@ -14,7 +13,7 @@ from services.scheduler.actions import DeltaPublisher, Outward
 from services.scheduler.admission import Admission
 from services.scheduler.core.machine import SchedulerMachine
 from services.scheduler.core.model import AttemptRef, PolicySettings
-from services.scheduler.core.policies import make_policy
+from services.scheduler.core.policies.base import Knowledge
 from services.scheduler.decisions import DecisionJournal
 from services.scheduler.driver import Driver, Journal
 from services.scheduler.executor_pool import ExecutorPool
@@ -22,9 +21,12 @@ from services.scheduler.instruments import Instruments
 from services.scheduler.ledger import Ledger
 from services.scheduler.payloads import PayloadCache
 from services.scheduler.planner_client import PlannerClient
+from services.scheduler.profiles_client import ProfilesClient
+from services.scheduler.programs import Programs
 from services.scheduler.recovery import recover
 from services.scheduler.refusals import leadership_lost, not_leader
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.step_reports import StepReports
 from services.state.port import SchedulerStore
 from services.state.records import Leader
 
@@ -40,24 +42,29 @@ class Term:
         leader: Leader,
         policy: PolicySettings,
         decisions: int,
+        knowledge: Knowledge,
         settings: SchedulerSettings,
         store: SchedulerStore,
         planner: PlannerClient,
+        profiles: ProfilesClient,
         clock: Clock,
         telemetry: Telemetry,
         instruments: Instruments,
         journals: Sequence[Journal],
     ) -> None:
-        """`decisions` were taken before this term; `journals` hear of every batch, besides the term's own."""
+        """`decisions` were taken before this term; `knowledge` is what policies have to begin with.
+
+        `journals` hear of every batch, besides the term's own.
+        """
         self.leader = leader
         self.clock = clock
         self._settings = settings
         self._store = store
+        self._profiles = profiles
         self._telemetry = telemetry
         self._instruments = instruments
         self._background = asyncio.TaskGroup()
-        policies = partial(make_policy, knowledge=settings.knowledge)
-        self.machine = SchedulerMachine(policy, policies=policies, decisions=decisions)
+        self.machine = SchedulerMachine(policy, knowledge=knowledge, decisions=decisions)
         self.decisions = DecisionJournal(per_job=settings.decisions_per_job)
         self.deltas = DeltaPublisher(store)
         self.pool = ExecutorPool(
@@ -69,6 +76,7 @@ class Term:
             holding=self._holding,
         )
         self.ledger = Ledger(self.machine)
+        self.steps = StepReports(clock=clock, write=self.ledger.observe)
         self.driver = Driver(
             machine=self.machine,
             ledger=self.ledger,
@@ -79,17 +87,29 @@ class Term:
             journals=[self.decisions, *journals],
         )
         self.admission = Admission(store=store, driver=self.driver, ledger=self.ledger, clock=clock)
+        self.programs = Programs(
+            machine=self.machine,
+            ledger=self.ledger,
+            driver=self.driver,
+            store=store,
+            admission=self.admission,
+            clock=clock,
+        )
 
     async def run(self, opened: Callable[[Term], Awaitable[None]]) -> NoReturn:
         """Recovers, calls `opened`, and works until something ends the term. Raises what ended it, in a group."""
-        async with self._background as background:
-            background.create_task(self.driver.run(), name="driver")
-            await recover(store=self._store, driver=self.driver, machine=self.machine, pool=self.pool, clock=self.clock)
-            background.create_task(self._expire_forever(), name="leases")
-            background.create_task(self.deltas.run(), name="deltas")
-            if self._telemetry.metrics_enabled:
-                background.create_task(self._measure_forever(), name="gauges")
-            await opened(self)
+        # Profiles first, so that recovery already goes by what is known. Nothing waits for what is not.
+        with self._profiles.told_to(self.driver.put):
+            async with self._background as background:
+                background.create_task(self.driver.run(), name="driver")
+                await recover(
+                    store=self._store, driver=self.driver, machine=self.machine, pool=self.pool, clock=self.clock
+                )
+                background.create_task(self._expire_forever(), name="leases")
+                background.create_task(self.deltas.run(), name="deltas")
+                if self._telemetry.metrics_enabled:
+                    background.create_task(self._measure_forever(), name="gauges")
+                await opened(self)
         raise AssertionError("the driver never returns")
 
     def close(self) -> None:
@@ -128,6 +148,7 @@ class Term:
             # If this process was stopped or too busy, it is we who did not listen: hear what has come in first.
             if monotonic() - before < 2 * interval:
                 self.pool.expire()
+                self.programs.expire()
 
     async def _measure_forever(self) -> NoReturn:
         while True:

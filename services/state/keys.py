@@ -22,7 +22,18 @@ Names below go behind `llmsched:{<shard>}:`. Values are `codec` bytes unless sai
 | `lead` | hash | the last leader; `decisions`: number of the last one, whoever led | scheduler | for good |
 | `lease` | string | there while somebody leads | scheduler | the leader's ttl |
 | `policy` | string | PolicySettings | scheduler | for good |
-| `observations` | stream | field `o`: an observation; at most `max_observations` | scheduler | for good |
+| `observations` | stream | field `o`: an observation; at most `max_observations` | scheduler | until it is handled |
+| `profiler` | hash | `handled`: position of the last observation that had its effect | profiler | for good |
+| `profiler:lead` | hash | the last leading profiler, as `lead` | profiler | for good |
+| `profiler:lease` | string | there while a profiler leads | profiler | the leader's ttl |
+| `histories` | hash | `<application>`: how many jobs its history ever got | profiler | for good |
+| `history:<application>` | hash | `<job id>`: a line of the trace format; at most `max_history` | profiler | for good |
+| `history-order:<application>` | sorted set | its job ids, by number of addition | profiler | for good |
+| `profiles` | hash | `<application>`: the newest version of its profile | profiler | for good |
+| `profile:<application>` | hash | `<version>`: ProfileRecord; at most `max_profiles` | profiler | for good |
+| `engines` | hash | `<executor id>`: EngineRecord | profiler | for good |
+| `conduct` | hash | `<application>`: how its jobs agree with its profile, as JSON | profiler | for good |
+| `trained:<request id>` | string | application and version that a request has led to | profiler | retention time |
 
 `job:<id>` has the fields `record` (JobRecord), `status` (JobStatus), `order`, `sequence` (of the last change), `input`
 (JSON), `output` (protobuf Value) and `entry` (MessagePack: job id, application, request id, digest). Payloads and
@@ -31,7 +42,8 @@ results are protobuf messages. `lead` has `epoch`, `instance`, `address`, `numbe
 (1) for the retention time after the job's end; Redis expires all keys of a job at one moment.
 (2) until the first sweep after (1), which each renewal of the lead does. An entry without its job counts as absent.
 
-Channels: `changes` (ids of changed jobs, for all watchers), `job:<id>:deltas` (output deltas). Nothing is kept of them.
+Channels: `changes` (ids of changed jobs, and `$profiles` for a new profile; for all watchers), `job:<id>:deltas`
+(output deltas). Nothing is kept of them.
 """
 
 from __future__ import annotations
@@ -53,6 +65,13 @@ class Keys:
         self.lease = prefix + "lease"
         self.policy = prefix + "policy"
         self.observations = prefix + "observations"
+        self.profiler = prefix + "profiler"
+        self.profiler_lead = prefix + "profiler:lead"
+        self.profiler_lease = prefix + "profiler:lease"
+        self.histories = prefix + "histories"
+        self.profiles = prefix + "profiles"
+        self.engines = prefix + "engines"
+        self.conduct = prefix + "conduct"
         self.changes_channel = prefix + "changes"
 
     def application(self, name: str) -> str:
@@ -84,3 +103,15 @@ class Keys:
 
     def job_of_deltas_channel(self, channel: str) -> str:
         return channel.removeprefix(f"{self._prefix}job:").removesuffix(":deltas")
+
+    def history(self, application: str) -> str:
+        return f"{self._prefix}history:{application}"
+
+    def history_order(self, application: str) -> str:
+        return f"{self._prefix}history-order:{application}"
+
+    def profile(self, application: str) -> str:
+        return f"{self._prefix}profile:{application}"
+
+    def trained(self, request_id: str) -> str:
+        return f"{self._prefix}trained:{request_id}"

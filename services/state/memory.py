@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from services.scheduler.core.model import JobState, PolicySettings, StageSnapshot
+from services.state.memory_lead import MemoryLead
+from services.state.memory_profiles import MemoryProfiles
 from services.state.port import (
     CommitGap,
     HistoryCompacted,
     JobFilter,
-    LeadershipLost,
+    ProfileStore,
     QueueFull,
     RequestIdReused,
     StateUnavailable,
@@ -35,6 +37,7 @@ from services.state.records import (
     Leader,
     Observation,
     StoredJob,
+    StoredStage,
     TaskKey,
     Update,
 )
@@ -79,10 +82,9 @@ class MemoryState:
         self._order = 0
         self._policy: PolicySettings | None = None
         self._decisions = 0
-        self._observations: deque[tuple[int, bytes]] = deque(maxlen=self._limits.max_observations)
-        self._observed = 0
-        self._last_leader: Leader | None = None
-        self._lead_ends = 0.0
+        self._profiles = MemoryProfiles(self._now, self._limits, self._watchers)
+        self.profiles: ProfileStore = self._profiles
+        self._lead = MemoryLead(self._now)
         self._last_number = 0
 
     async def ping(self) -> None:
@@ -200,6 +202,15 @@ class MemoryState:
         older = (job for job in newest_first if before is None or job.record.order < before)
         return list(islice(filter(where.matches, older), limit))
 
+    async def get_stage(self, job_id: str, stage_id: str) -> StoredStage | None:
+        job = self._job(job_id)
+        if job is None:
+            return None
+        stage = job.stages.get(stage_id)
+        keys = [(stage_id, index) for index in range(len(stage.tasks) if stage else 0)]
+        results = {key[1]: job.results[key] for key in keys if key in job.results}
+        return StoredStage(record=job.record, status=job.status, stage=stage, results=results)
+
     async def get_outputs(self, job_id: str) -> JobOutputs | None:
         job = self._job(job_id)
         if job is None:
@@ -234,44 +245,25 @@ class MemoryState:
     # The lead
 
     async def leader(self) -> Leader | None:
-        return self._last_leader if self._lead_ends > self._now() else None
+        return await self._lead.leader()
 
     async def acquire_leadership(self, *, instance: str, address: str, ttl: float) -> Leader | None:
-        now = self._now()
-        holder = await self.leader()
-        if holder is not None and holder.instance != instance:
-            return None
-        last = self._last_leader.epoch if self._last_leader else 0
-        self._last_leader = Leader(epoch=max(last + 1, int(now * 1000)), instance=instance, address=address)
-        self._lead_ends = now + ttl
-        self._last_number = 0
-        return self._last_leader
+        leader = await self._lead.acquire_leadership(instance=instance, address=address, ttl=ttl)
+        if leader is not None:
+            self._last_number = 0
+        return leader
 
     async def renew_leadership(self, leader: Leader, *, ttl: float) -> bool:
-        now = self._now()
-        if not self._leads(leader):
-            return False
-        self._lead_ends = now + ttl
-        return True
+        return await self._lead.renew_leadership(leader, ttl=ttl)
 
     async def release_leadership(self, leader: Leader) -> None:
-        self._now()
-        if self._leads(leader):
-            self._last_leader = replace(leader, instance="")
-            self._lead_ends = 0.0
-
-    def _leads(self, leader: Leader) -> bool:
-        last = self._last_leader
-        return last is not None and (last.epoch, last.instance) == (leader.epoch, leader.instance)
+        await self._lead.release_leadership(leader)
 
     # Commits, as the scheduler makes them
 
     async def commit(self, leader: Leader, number: int, commit: Commit) -> None:
         now = self._now()
-        if self._last_leader is None or self._last_leader.epoch < leader.epoch:
-            raise CommitGap(f"the store does not know epoch {leader.epoch}")
-        if not self._leads(leader):
-            raise LeadershipLost(f"epoch {leader.epoch} has ended")
+        self._lead.check(leader)
         if number <= self._last_number:
             return
         if number != self._last_number + 1:
@@ -295,8 +287,7 @@ class MemoryState:
         for update in change.updates:
             self._append_event(job, change.at, update)
         for data in change.observations:
-            self._observed += 1
-            self._observations.append((self._observed, data))
+            self._profiles.observe(data)
         self._pending.pop(change.job_id, None)
         if change.finished and change.job_id in self._active:
             del self._active[change.job_id]
@@ -334,6 +325,4 @@ class MemoryState:
         self._watchers.deliver(job_id, delta)
 
     async def read_observations(self, *, after: str = "", limit: int = 500) -> list[Observation]:
-        self._now()
-        behind = (item for item in self._observations if item[0] > int(after or 0))
-        return [Observation(position=str(position), data=data) for position, data in islice(behind, limit)]
+        return await self._profiles.read_observations(after=after, limit=limit)

@@ -10,20 +10,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from services.scheduler.core.model import JobState, PolicySettings, StageSnapshot
 from services.state.records import (
     ApplicationRecord,
     Commit,
+    EngineRecord,
+    HistoryJob,
     JobEvent,
     JobOutputs,
     JobRecord,
     Leader,
     Observation,
+    ProfileRecord,
     StoredJob,
+    StoredStage,
     TaskKey,
 )
+
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 class StateError(Exception):
@@ -35,7 +42,7 @@ class StateUnavailable(StateError):
 
 
 class LeadershipLost(StateError):
-    """Another scheduler leads: this one must stop acting at once."""
+    """Another process leads: this one must stop acting at once."""
 
 
 class CommitGap(StateError):
@@ -126,6 +133,13 @@ class JobStore(Protocol):
         """Returns jobs without stages, newest first, whose `order` is smaller than `before`."""
         ...
 
+    async def get_stage(self, job_id: str, stage_id: str) -> StoredStage | None:
+        """Reads one stage and the results of its tasks; what it costs does not grow with the job.
+
+        All of a stage with one task is of one moment; of another, a result may be there before the stage says so.
+        """
+        ...
+
     async def get_outputs(self, job_id: str) -> JobOutputs | None:
         """Reads the job, its input and all results in one consistent step."""
         ...
@@ -162,8 +176,8 @@ class JobStore(Protocol):
     async def leader(self) -> Leader | None: ...
 
 
-class SchedulerStore(Protocol):
-    """The scheduler's view. Every write carries the leader's epoch, and an old epoch is refused."""
+class LeadStore(Protocol):
+    """Who leads, of the processes of one kind."""
 
     async def acquire_leadership(self, *, instance: str, address: str, ttl: float) -> Leader | None:
         """Takes the lead with a new epoch if nobody else holds it; None if somebody does. `ttl` in seconds.
@@ -177,10 +191,14 @@ class SchedulerStore(Protocol):
         ...
 
     async def release_leadership(self, leader: Leader) -> None:
-        """Gives the lead up, if it is still held; later commits of this epoch are refused."""
+        """Gives the lead up, if it is still held; later writes of this epoch are refused."""
         ...
 
     async def leader(self) -> Leader | None: ...
+
+
+class SchedulerStore(LeadStore, Protocol):
+    """The scheduler's view. Every write carries the leader's epoch, and an old epoch is refused."""
 
     async def commit(self, leader: Leader, number: int, commit: Commit) -> None:
         """Applies a commit. `number` counts the commits of this epoch from 1.
@@ -218,8 +236,12 @@ class SchedulerStore(Protocol):
         ...
 
 
-class ObservationStore(Protocol):
-    """The profiler's view."""
+class ProfileStore(LeadStore, Protocol):
+    """The profiler's view: what was observed, histories, profiles. Its lead is one of its own.
+
+    Every write carries the leader's epoch, and an old epoch is refused with LeadershipLost; CommitGap says that the
+    store has lost something that the caller has seen: begin again with what there is.
+    """
 
     async def read_observations(self, *, after: str = "", limit: int = 500) -> list[Observation]:
         """Returns observations behind a position, in the order of their commits; "" is the oldest one kept.
@@ -228,9 +250,100 @@ class ObservationStore(Protocol):
         """
         ...
 
+    async def handled(self) -> str:
+        """The position up to which observations have had their effect; "" before the first."""
+        ...
 
-class State(ApplicationStore, JobStore, SchedulerStore, ObservationStore, Protocol):
+    async def absorb(
+        self,
+        leader: Leader,
+        jobs: Sequence[HistoryJob],
+        *,
+        after: str,
+        upto: str,
+        engines: Sequence[EngineRecord] = (),
+        conduct: Mapping[str, bytes] = NOTHING,
+    ) -> None:
+        """Adds the jobs that the observations behind `after` and up to `upto` have shown, and notes these as handled.
+
+        With what follows from them: of engines, and by application of how its jobs agree with its profile. Once:
+        `after` must be what `handled` says, and a repeat, after which that is `upto`, changes nothing. What is handled
+        may be forgotten. Raises LeadershipLost, CommitGap.
+        """
+        ...
+
+    async def add_history(self, leader: Leader, jobs: Sequence[HistoryJob]) -> int:
+        """Adds recorded jobs, newest last; returns how many the history did not have. Raises LeadershipLost, CommitGap.
+
+        A job that is there already (same application, same id) is replaced and keeps its place. Of each application
+        the newest `max_history` jobs are kept.
+        """
+        ...
+
+    async def histories(self) -> dict[str, int]:
+        """How many jobs were ever added, by application."""
+        ...
+
+    async def read_history(self, application: str, *, after: int = 0, limit: int = 500) -> list[HistoryJob]:
+        """Returns jobs with a number greater than `after`, oldest first."""
+        ...
+
+    async def count_history(self, application: str) -> int:
+        """How many jobs are kept."""
+        ...
+
+    async def publish(
+        self, leader: Leader, profile: ProfileRecord, *, request_id: str = "", conduct: bytes | None = None
+    ) -> None:
+        """Makes a profile the newest of its application. Its version must be the one behind the newest.
+
+        `conduct`, if given, replaces what is kept of how the application's jobs agree with its profile. The newest
+        `max_profiles` are kept. With a `request_id` the store remembers for the retention time what came of it. A
+        repeat changes nothing. Raises LeadershipLost, CommitGap.
+        """
+        ...
+
+    async def newest_profiles(self) -> dict[str, int]:
+        """The newest version, by application."""
+        ...
+
+    async def get_profile(self, application: str, version: int) -> ProfileRecord | None: ...
+
+    async def conduct(self) -> dict[str, bytes]:
+        """How jobs agree with their profile, by application; of those of which something is known."""
+        ...
+
+    async def put_engine(self, leader: Leader, engine: EngineRecord) -> None:
+        """Replaces what was learned of an engine. Raises LeadershipLost, CommitGap."""
+        ...
+
+    async def engines(self) -> dict[str, EngineRecord]:
+        """What was learned of engines, by executor."""
+        ...
+
+    async def trained(self, request_id: str) -> tuple[str, int] | None:
+        """Application and version that this request has led to."""
+        ...
+
+    def watch_profiles(self) -> AsyncGenerator[None, None]:
+        """Yields when there may be a new profile (at once for the first time, and at least every second).
+
+        Ends when the state is closed. Never raises StateUnavailable: the read that follows does.
+        """
+        ...
+
+
+class State(ApplicationStore, JobStore, SchedulerStore, Protocol):
     """All of it, as one connection to one shard."""
+
+    @property
+    def profiles(self) -> ProfileStore:
+        """What the profiler keeps."""
+        ...
+
+    async def read_observations(self, *, after: str = "", limit: int = 500) -> list[Observation]:
+        """As in `ProfileStore`."""
+        ...
 
     async def ping(self) -> None:
         """Raises StateUnavailable if the store does not answer."""

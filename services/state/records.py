@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.scheduler.core.model import (
+    OPEN,
     Failure,
     JobSnapshot,
     JobState,
@@ -35,11 +36,11 @@ class ApplicationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """What SubmitJob fixed; never changes."""
+    """What SubmitJob or OpenJob fixed; never changes."""
 
     job_id: str
     application: str
-    version: int
+    version: int  #: 0: a program's job, whose application is only a name
     created_at: float  #: seconds since the epoch; the job's arrival
     order: int  #: intake sequence, assigned by the store
     structure: str
@@ -48,6 +49,7 @@ class JobRecord:
     digest: str = ""  #: hash of what was asked, to tell a repeat from a reused request_id
     traceparent: str = ""
     rerun_of: str = ""
+    idle_seconds: float = 0.0  #: of a program's job: without a sign of life for so long, and nothing to do, it fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class JobStatus:
     prompt_tokens: int = 0  #: of attempts that succeeded
     completion_tokens: int = 0
     cached_tokens: int = 0
+    closed: bool = False  #: of a program's job: no stages can be added any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,7 @@ class StoredJob:
             failure=self.status.failure,
             cancel_requested=self.status.cancel_requested,
             structure=self.record.structure,
+            open=self.record.structure == OPEN and not self.status.closed,
         )
 
 
@@ -166,9 +170,61 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStage:
+    """One stage of a job and what it gave."""
+
+    record: JobRecord
+    status: JobStatus
+    stage: StageSnapshot | None  #: None: the job has no such stage
+    results: dict[int, bytes]  #: serialised TaskResult, by task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobOutputs:
     """What unfolding a stage may look at."""
 
     job: StoredJob
     input: bytes  #: JSON
     results: dict[TaskKey, bytes]  #: serialised TaskResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryJob:
+    """A job in the history of its application."""
+
+    application: str
+    job_id: str  #: unique in the application
+    line: bytes  #: of the trace format, as JSON
+    number: int = 0  #: grows with every job that is added to the application's history; assigned by the store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRecord:
+    """A profile as it was published. Immutable."""
+
+    application: str
+    version: int  #: from 1, without gaps
+    jobs: int  #: that it was learned from
+    added: int  #: jobs that the history had ever got by then
+    created_at: float  #: seconds since the epoch
+    learn_seconds: float  #: that learning took
+    trigger: str  #: why it was learned: "history", "request" or "drift"
+    compiled: bytes
+    encoding: str  #: of `compiled`
+    variables: int = 0  #: of its network
+    expected: bytes = b""  #: scores that jobs like those it was learned from get (JSON); empty: not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRecord:
+    """What was learned of the engine of an executor. Replaced as more is measured."""
+
+    executor: str
+    learned: bytes  #: all of it, as JSON
+    measured_at: float  #: seconds since the epoch: the latest report
+    version: int  #: of the calibration that was published last, from 1
+    calibration: bytes  #: that one, as JSON
+    published_at: float  #: seconds since the epoch
+    models: tuple[str, ...] = ()  #: names that it answers to; empty: not told
+    slots: int = 0  #: 0: not told
+    imported: str = ""  #: digest of the report that was imported last

@@ -17,6 +17,7 @@ from services.state.port import (
     HistoryCompacted,
     JobFilter,
     LeadershipLost,
+    ProfileStore,
     QueueFull,
     RequestIdReused,
     VersionExists,
@@ -33,8 +34,11 @@ from services.state.records import (
     Leader,
     Observation,
     StoredJob,
+    StoredStage,
     TaskKey,
 )
+from services.state.redis_lead import RedisLead, milliseconds
+from services.state.redis_profiles import RedisProfiles
 from services.state.settings import RedisSettings
 from services.state.subscriber import SEPARATOR, Subscriber
 
@@ -51,6 +55,8 @@ class RedisState:
         self._keys = Keys(settings.shard)
         self._connection = RedisConnection(settings)
         self._subscriber = Subscriber(self._connection, self._keys)
+        self._lead = RedisLead(self._connection, self._keys.lead, self._keys.lease)
+        self.profiles: ProfileStore = RedisProfiles(self._connection, self._keys, self._subscriber, settings.limits)
 
     async def ping(self) -> None:
         await self._connection.command("EXISTS", self._keys.lead)  # unlike PING it asks the node of this shard
@@ -189,6 +195,26 @@ class RedisState:
             return self._keys.active
         return self._keys.jobs_of(where.application) if where.application else self._keys.jobs
 
+    async def get_stage(self, job_id: str, stage_id: str) -> StoredStage | None:
+        keys = self._keys
+        found = await self._connection.run(
+            "read_stage", [keys.job(job_id), keys.stages(job_id), keys.results(job_id)], stage_id
+        )
+        if found is None:
+            return None
+        record, status, order, stage, first = found
+        decoded = None if stage is None else decode(StageSnapshot, stage)
+        results = [first]
+        if decoded is not None and len(decoded.tasks) > 1:  # what a task gave never changes, so it may be read later
+            fields = [encode_task_key((stage_id, index)) for index in range(len(decoded.tasks))]
+            results = await self._connection.command("HMGET", keys.results(job_id), *fields)
+        return StoredStage(
+            record=replace(decode(JobRecord, record), order=int(order)),
+            status=decode(JobStatus, status),
+            stage=decoded,
+            results={index: result for index, result in enumerate(results) if result is not None},
+        )
+
     async def get_outputs(self, job_id: str) -> JobOutputs | None:
         keys = self._keys
         found = await self._connection.run(
@@ -238,27 +264,19 @@ class RedisState:
     # The lead
 
     async def leader(self) -> Leader | None:
-        found = await self._connection.run("read_leader", [self._keys.lead, self._keys.lease])
-        if found is None:
-            return None
-        epoch, instance, address = found
-        return Leader(epoch=int(epoch), instance=instance.decode(), address=address.decode())
+        return await self._lead.leader()
 
     async def acquire_leadership(self, *, instance: str, address: str, ttl: float) -> Leader | None:
-        epoch = await self._lead("acquire", instance, address, _milliseconds(ttl))
-        return None if epoch is None else Leader(epoch=int(epoch), instance=instance, address=address)
+        return await self._lead.acquire_leadership(instance=instance, address=address, ttl=ttl)
 
     async def renew_leadership(self, leader: Leader, *, ttl: float) -> bool:
-        renewed = await self._lead("renew", leader.epoch, leader.instance, _milliseconds(ttl))
+        renewed = await self._lead.renew_leadership(leader, ttl=ttl)
         if renewed:
             await self.sweep()
-        return bool(renewed)
+        return renewed
 
     async def release_leadership(self, leader: Leader) -> None:
-        await self._lead("release", leader.epoch, leader.instance)
-
-    async def _lead(self, step: str, *arguments: Argument) -> Any:
-        return await self._connection.run(step, [self._keys.lead, self._keys.lease], *arguments)
+        await self._lead.release_leadership(leader)
 
     async def sweep(self) -> int:
         """Removes what expired jobs have left in the indexes; returns of how many jobs.
@@ -311,7 +329,7 @@ class RedisState:
             number,
             self._limits.max_events,
             self._limits.max_observations,
-            _milliseconds(self._limits.retention_seconds),
+            milliseconds(self._limits.retention_seconds),
             self._keys.changes_channel,
             SEPARATOR.join(change.job_id for change in commit.jobs),
             b"" if commit.policy is None else encode(commit.policy),
@@ -342,10 +360,7 @@ class RedisState:
         await self._connection.command("PUBLISH", self._keys.deltas_channel(job_id), delta)
 
     async def read_observations(self, *, after: str = "", limit: int = 500) -> list[Observation]:
-        found = await self._connection.command(
-            "XRANGE", self._keys.observations, f"({after}" if after else "-", "+", "COUNT", limit
-        )
-        return [Observation(position=position.decode(), data=fields[b"o"]) for position, fields in found]
+        return await self.profiles.read_observations(after=after, limit=limit)
 
 
 def _change(change: JobCommit) -> list[Argument]:
@@ -391,7 +406,3 @@ def _stored_job(found: Sequence[Any]) -> StoredJob:
 
 def _request_value(job_id: str, digest: str) -> bytes:
     return msgspec.msgpack.encode((job_id, digest))
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

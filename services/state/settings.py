@@ -14,9 +14,11 @@ class Limits:
     retention_seconds: float = 7 * DAY  #: a job that ended, its events and its request id stay readable this long
     max_events: int = 10_000  #: changes kept per job (Redis may keep some more); older ones are compacted
     max_observations: int = 100_000  #: observations kept for the profiler, all jobs together
+    max_history: int = 2_000  #: recorded jobs kept per application, the newest ones
+    max_profiles: int = 10  #: versions of a profile kept per application, the newest ones
 
     def __post_init__(self) -> None:
-        for name in ("retention_seconds", "max_events", "max_observations"):
+        for name in ("retention_seconds", "max_events", "max_observations", "max_history", "max_profiles"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be greater than 0, not {getattr(self, name)}")
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 1.0  #: a lost notification delays a watcher by no more than this
+PROFILES = "$profiles"  #: what is watched for new profiles; no job has such an id
 MAX_DELTAS = 256  #: a slower reader of deltas loses the newest ones
 
 

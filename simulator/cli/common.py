@@ -27,16 +27,21 @@ from rich.progress import (
 )
 
 from llmsched.cli.exits import CommandFailed, Exit
-from services.profiler.core.history import learn
+from services.profiler.core.calibration import Calibration
 from services.profiler.core.statistics import ApplicationStatistics, Statistics, WorkModel
 from services.profiler.core.trace import TraceError, TraceJob, read_history
 from services.scheduler.core import PolicySettings, UnknownPolicy, make_policy
+from services.scheduler.core.policies import BY_PROFILE
 from services.scheduler.core.policies.base import Knowledge
 from simulator.cluster import ClusterShape
 from simulator.compare.study import Knows, knows
+from simulator.compare.summary import NothingToCompare
 from simulator.generate.errors import RecipeError
-from simulator.generate.recording import trace_files
+from simulator.generate.recording import open_trace, trace_files
+from simulator.history import History
+from simulator.recordings import BUILTIN, FOLDER
 from simulator.trouble import Trouble
+from simulator.variants import label, parse
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -80,6 +85,17 @@ class OutputFile(click.Path):
 
 InputFile = click.Path(exists=True, dir_okay=False, path_type=Path)
 InputPath = click.Path(exists=True, path_type=Path)  #: a file, or a folder of `*.jsonl`
+
+
+class Traces(click.Path):
+    """Recorded jobs: a file, a folder, or the word for those that ship."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        found: Path = FOLDER if str(value) == BUILTIN else super().convert(value, param, ctx)  # type: ignore[assignment]
+        return found
 
 
 # ---- cluster and work model ----------------------------------------------------------------------------------------
@@ -126,7 +142,7 @@ _CLUSTER = [
         "--cluster",
         "cluster_file",
         type=InputFile,
-        help="JSON with values for the options below, which win; a recipe too.",
+        help="JSON with values for the options below, which win; a recipe or a calibration file too.",
     ),
     click.option("--llm-executors", type=Whole(min=0), metavar="L", help="LLM executors.  [2]"),
     click.option("--max-batch", type=Whole(min=1), metavar="B", help="Batch slots of each.  [8]"),
@@ -142,7 +158,8 @@ _CLUSTER = [
         "slowdowns",
         metavar="FILE|S1,S2,…",
         callback=lambda ctx, param, value: None if value is None else _slowdowns(value),
-        help="How many times longer batches of 1, 2, … take, in place of β; the last holds for all larger ones.",
+        help="How many times longer batches of 1, 2, … take, in place of β; the last holds for all larger ones. "
+        "A calibration file too.",
     ),
     click.option("--prefill", type=Finite(min=0), metavar="SECONDS", help="Work of a prompt token.  [0.000161]"),
     click.option("--decode", type=Finite(min=0), metavar="SECONDS", help="Work of an output token.  [0.0155]"),
@@ -190,15 +207,26 @@ def recipe_warnings(workload: Path, cluster: ClusterOptions) -> list[str]:
 
 
 def _parsed(data: bytes) -> ClusterOptions:
-    """What a cluster file says, or the recipe of a workload. Raises ValidationError."""
+    """What a cluster file says, or the recipe of a workload, or a calibration file. Raises ValidationError."""
     try:
         found = json.loads(data)
     except ValueError:
         found = None  # said better below
-    if isinstance(found, dict) and isinstance(found.get("cluster"), dict) and isinstance(found.get("work"), dict):
+    if (measured := _calibration(found)) is not None:
+        said = {"slowdowns": measured.slowdowns, "prefill": measured.prefill, "decode": measured.step(1)}
+        data = json.dumps(said).encode()
+    elif isinstance(found, dict) and isinstance(found.get("cluster"), dict) and isinstance(found.get("work"), dict):
         said = {name: value for name, value in (found["cluster"] | found["work"]).items() if value != []}
         data = json.dumps(said).encode()
     return _FILE.validate_json(data)
+
+
+def _calibration(found: Any) -> Calibration | None:
+    """What a calibration file (docs/calibration.md) says of the engine; None if it is no such file."""
+    try:
+        return Calibration.of_plain(found["calibration"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _merged(file: Path | None, said: dict[str, Any]) -> ClusterOptions:
@@ -215,11 +243,14 @@ def _field(location: Sequence[int | str]) -> str:
 
 
 def _slowdowns(text: str) -> tuple[float, ...]:
-    """A table from a file or from the command line: numbers between commas or white space, a JSON list too."""
+    """A table from a file or from the command line: numbers between commas or white space, a JSON list too; or a
+    calibration file."""
     file = Path(text)
     is_file = file.is_file()
     try:
         numbers = file.read_text(encoding="utf-8") if is_file else text
+        if numbers.lstrip().startswith("{") and (measured := _calibration(json.loads(numbers))) is not None:
+            return measured.slowdowns
         table = tuple(float(number) for number in numbers.strip().strip("[]").replace(",", " ").split())
     except ValueError as error:
         wrong = "holds something other than numbers" if is_file else "neither a file nor numbers"
@@ -298,6 +329,19 @@ def os_problem(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Ends the command with everything that is wrong with what it was given."""
+    try:
+        yield
+    except (RecipeError, TraceError) as error:
+        refuse(error.problems)
+    except (NothingToCompare, UnknownPolicy) as error:
+        refuse([str(error)])
+    except OSError as error:
+        refuse([os_problem(error)])
+
+
 def warn(warnings: Iterable[str]) -> None:
     """On standard error."""
     for warning in warnings:
@@ -346,7 +390,7 @@ def read_history_files(paths: Sequence[Path]) -> list[TraceJob]:
         refuse(error.problems)
     for path in files:
         try:
-            with path.open("rb") as lines:
+            with open_trace(path) as lines:
                 jobs += read_history(lines, str(path))
         except TraceError as error:
             problems += error.problems
@@ -355,18 +399,21 @@ def read_history_files(paths: Sequence[Path]) -> list[TraceJob]:
     return jobs
 
 
-def learn_history(paths: Sequence[Path], work: WorkModel) -> Statistics | None:
+def read_known(paths: Sequence[Path], work: WorkModel) -> History | None:
     """What policies may learn from the files; None without files."""
-    return learn(read_history_files(paths), work) if paths else None
+    return History(read_history_files(paths), work) if paths else None
 
 
 def history_warnings(
-    applications: Collection[str], policies: Iterable[PolicySettings], statistics: Statistics | None
+    applications: Collection[str], policies: Iterable[PolicySettings], history: History | None
 ) -> list[str]:
-    """Which applications of the workload the history does not know, if a policy goes by it."""
-    if statistics is None or not any(knows(policy.name) is Knows.HISTORY for policy in policies):
-        return []
-    unknown = sorted(set(applications) - set(statistics.applications))
+    """What policies that go by a history will miss: all of it, or some applications of the workload."""
+    by_history = [policy for policy in policies if knows(policy.name) is Knows.HISTORY]
+    if history is None:
+        blind = [label(policy) for policy in by_history if policy.name in BY_PROFILE]
+        said = "no history (--history FILE): jobs are ranked by the service that they have received under"
+        return [f"{said} {', '.join(blind)}"] if blind else []
+    unknown = sorted(set(applications) - set(history.statistics.applications)) if by_history else []
     if not unknown:
         return []
     known = len(applications) - len(unknown)
@@ -374,8 +421,22 @@ def history_warnings(
     return [f"the history knows {share}; it does not know: {', '.join(unknown)}"]
 
 
-def policy_problems(policies: Iterable[PolicySettings], statistics: Statistics | None) -> list[str]:
+def named_policies(words: Iterable[str]) -> list[PolicySettings]:
+    """The settings of the policies and variants with these words, each once. Ends the command if one says nothing."""
+    found, problems = [], []
+    for word in dict.fromkeys(words):
+        try:
+            found.append(parse(word))
+        except UnknownPolicy as error:
+            problems.append(str(error))
+    if problems:
+        refuse(problems)
+    return list({label(settings): settings for settings in found}.values())
+
+
+def policy_problems(policies: Iterable[PolicySettings], history: History | None) -> list[str]:
     """Why these policies cannot run in the simulator, for people; nothing if they can."""
+    statistics = None if history is None else history.statistics
     problems: list[str] = []
     for settings in policies:
         try:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +12,7 @@ import click
 from rich.table import Table
 
 from llmsched.cli.output import PipeConsole
-from services.profiler.core.statistics import Statistics
-from services.profiler.core.trace import TraceError
+from services.common.drawing import seconds
 from services.scheduler.core import PolicySettings
 from services.scheduler.core.policies import POLICIES
 from services.scheduler.core.policies.ps_tcs import PsTcs
@@ -26,29 +20,34 @@ from simulator.cli.common import (
     ClusterOptions,
     Finite,
     InputPath,
+    Traces,
     Whole,
     cluster_options,
     history_warnings,
-    os_problem,
+    named_policies,
     output_problems,
     policy_problems,
     processes_option,
     progress,
     refuse,
+    refusing,
     trouble_options,
     warn,
     write_json,
 )
+from simulator.cli.provenance import command, machine, versions
 from simulator.compare.files import as_json, write_runs, write_table
 from simulator.compare.palette import style
 from simulator.compare.report import Report, drawings, ranking, render
 from simulator.compare.source import Source
 from simulator.compare.study import Study, StudyRun, carry_out
-from simulator.compare.summary import ORACLE, RESAMPLES, Cell, NothingToCompare, cells
-from simulator.compare.svg import seconds
+from simulator.compare.summary import ORACLE, RESAMPLES, Cell, cells
 from simulator.generate import MIXES, Arrivals, Population, RecipeError, choose, reference_cluster
 from simulator.generate.tool_times import tool_time_files
+from simulator.history import History
+from simulator.recordings import FOLDER, mixes_of
 from simulator.trouble import Trouble
+from simulator.variants import label, name_of
 
 _LOADS = (0.7, 0.95, 1.5)
 _FILES = ("results.csv", "table.csv", "results.json", "report.html")
@@ -56,7 +55,10 @@ _FILES = ("results.csv", "table.csv", "results.json", "report.html")
 
 @click.command()
 @click.option(
-    "--traces", multiple=True, type=InputPath, help="Recorded jobs to simulate: a file or a folder; repeatable."
+    "--traces",
+    multiple=True,
+    type=Traces(),
+    help="Recorded jobs to simulate: a file, a folder or `builtin`; repeatable.  [builtin]",
 )
 @click.option("--parametric", is_flag=True, help="Simulate (and learn from) the built-in applications instead.")
 @click.option("--history", "histories", multiple=True, type=InputPath, help="Recorded jobs that policies learn from.")
@@ -65,9 +67,10 @@ _FILES = ("results.csv", "table.csv", "results.json", "report.html")
     "names",
     multiple=True,
     metavar="POLICY",
-    help=f"One of: {', '.join(sorted(POLICIES))}; repeatable.  [all that can run]",
+    help=f"One of: {', '.join(sorted(POLICIES))}, or a variant such as gittins:without=network; repeatable."
+    "  [all that can run]",
 )
-@click.option("--mix", "mixes", multiple=True, type=click.Choice(list(MIXES)), help="Repeatable.  [all]")
+@click.option("--mix", "mixes", multiple=True, type=click.Choice(list(MIXES)), help="Repeatable.  [all that have jobs]")
 @click.option("--load", "loads", multiple=True, type=Finite(min=0, min_open=True), help="Repeatable.  [0.7 0.95 1.5]")
 @click.option("--seeds", type=Whole(min=1), default=5, show_default=True, help="Workloads of each kind.")
 @click.option("--seed", "first_seed", type=int, default=0, show_default=True, help="The first of the seeds.")
@@ -106,15 +109,16 @@ def compare(
     asked for.
     """
     _check_usage(traces, parametric, tool_times, names, application_order, out)
-    mixes = tuple(dict.fromkeys(mixes)) or tuple(MIXES)
-    with _refusing():
+    traces = traces or (() if parametric else (FOLDER,))
+    with refusing():
         source = Source(
             traces=traces, histories=histories, tool_times=tool_times, arrivals=Arrivals.parse(arrivals), jobs=jobs
         )
-        population, statistics = source.read(cluster.work())
+        population, history = source.read(cluster.work())
+    mixes = tuple(dict.fromkeys(mixes)) or tuple(mixes_of(population)) or tuple(MIXES)
     order = tuple(filter(None, (application_order or "").split(","))) or cluster.application_order
     limit = cluster.ageing if ageing is None else ageing
-    chosen, left_out = _policies(names, order, limit or None, statistics)
+    chosen, left_out = _policies(names, order, limit or None, history)
     study = Study(
         policies=tuple(chosen),
         mixes=mixes,
@@ -124,26 +128,26 @@ def compare(
         work=cluster.work(),
         trouble=trouble,
     )
-    _check(study, population, statistics, reference)
+    _check(study, population, history, reference)
     applications = {name for mix in mixes for name in choose(population, mix=mix)}
-    warnings = history_warnings(applications, study.policies, statistics)
+    warnings = history_warnings(applications, study.policies, history)
     warn(warnings)
     _make_folder(out)
     begin = time.perf_counter()
-    with _refusing(), progress("Simulating", study.runs) as done:
+    with refusing(), progress("Simulating", study.runs) as done:
         runs = carry_out(
             study,
             lambda condition: source.workload(condition, study, population),
-            statistics=statistics,
+            history=history,
             processes=processes,
             done=done,
         )
         found = cells(runs, reference=reference or ORACLE)
-    facts = _facts(study, source, statistics, time.perf_counter() - begin)
+    facts = _facts(study, source, history, time.perf_counter() - begin)
     if warnings:
         facts["history"] += f"; {'; '.join(warnings)}"
     shown = (reference or ORACLE) if (reference or ORACLE) in found[0].rows else None
-    report = Report(cells=found, reference=shown, command=_command(), facts=facts, left_out=left_out)
+    report = Report(cells=found, reference=shown, command=command(), facts=facts, left_out=left_out)
     _write(out, report, runs, study, warnings)
     _print(found, out)
 
@@ -159,47 +163,34 @@ def _check_usage(
     application_order: str | None,
     out: Path,
 ) -> None:
-    if bool(traces) == parametric:
-        raise click.UsageError("say what to simulate: --traces FILE|FOLDER, or --parametric")
+    if traces and parametric:
+        raise click.UsageError("say what to simulate: --traces FILE|FOLDER, or --parametric, not both")
     if wrong := output_problems(
         {f"--out, the file {name}:": out / name for name in _FILES}, tool_time_files(tool_times or "")
     ):
         raise click.UsageError("\n".join(wrong))
-    if application_order and names and PsTcs.name not in names:
+    if application_order and names and PsTcs.name not in map(name_of, names):
         raise click.UsageError(f"--application-order is for --policy {PsTcs.name}")
 
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Ends the command with everything that is wrong with what it was given."""
-    try:
-        yield
-    except (RecipeError, TraceError) as error:
-        refuse(error.problems)
-    except NothingToCompare as error:
-        refuse([str(error)])
-    except OSError as error:
-        refuse([os_problem(error)])
-
-
 def _policies(
-    names: Sequence[str], order: tuple[str, ...], ageing: float | None, statistics: Statistics | None
+    names: Sequence[str], order: tuple[str, ...], ageing: float | None, history: History | None
 ) -> tuple[list[PolicySettings], dict[str, str]]:
     """The policies to compare, and those that nobody named and that cannot run, with the reason."""
     chosen = [
-        PolicySettings(name=name, application_order=order if name == PsTcs.name else (), ageing_seconds=ageing)
-        for name in dict.fromkeys(names or POLICIES)
+        replace(settings, application_order=order if settings.name == PsTcs.name else (), ageing_seconds=ageing)
+        for settings in named_policies(names or POLICIES)
     ]
     if names:
         return chosen, {}
-    problems = {settings.name: policy_problems([settings], statistics) for settings in chosen}
+    problems = {settings.name: policy_problems([settings], history) for settings in chosen}
     able = [settings for settings in chosen if not problems[settings.name]]
     return able, {name: found[0] for name, found in problems.items() if found}
 
 
-def _check(study: Study, population: Population, statistics: Statistics | None, reference: str | None) -> None:
-    problems = policy_problems(study.policies, statistics)
-    if reference is not None and reference not in [policy.name for policy in study.policies]:
+def _check(study: Study, population: Population, history: History | None, reference: str | None) -> None:
+    problems = policy_problems(study.policies, history)
+    if reference is not None and reference not in map(label, study.policies):
         problems.append(f"--reference {reference} is not among the policies that are compared")
     for mix in study.mixes:
         try:
@@ -227,8 +218,7 @@ def _make_folder(out: Path) -> None:
 # ---- what comes of it ----------------------------------------------------------------------------------------------
 
 
-def _facts(study: Study, source: Source, statistics: Statistics | None, wall: float) -> dict[str, str]:
-    learnt = sum(application.jobs for application in statistics.applications.values()) if statistics else 0
+def _facts(study: Study, source: Source, history: History | None, wall: float) -> dict[str, str]:
     trouble, ageing = study.trouble, study.policies[0].ageing_seconds
     shape = next(iter(study.clusters.values()))
     slowdown = (
@@ -236,9 +226,8 @@ def _facts(study: Study, source: Source, statistics: Statistics | None, wall: fl
     )
     slots = ", ".join(f"{shape.tool_slots} for {mix}" for mix, shape in study.clusters.items())
     return {
-        "jobs": f"{source.jobs} in each workload, {source.arrivals} arrivals; drawn from"
-        f" {', '.join(map(str, source.traces)) or 'the built-in applications'}",
-        "history": f"{learnt:,} jobs" if statistics else "none",
+        "jobs": f"{source.jobs} in each workload, {source.arrivals} arrivals; drawn from {_named(source)}",
+        "history": f"{len(history.jobs):,} jobs" if history else "none",
         "seeds": f"{study.seeds[0]} to {study.seeds[-1]}; the same workloads for all policies",
         "tool times": source.tool_times or ("as recorded" if source.traces else "as the applications have them"),
         "LLM executors": f"{shape.llm_executors} with {shape.max_batch} batch slots each, {slowdown}",
@@ -249,22 +238,14 @@ def _facts(study: Study, source: Source, statistics: Statistics | None, wall: fl
         "intervals": f"95 %, {RESAMPLES:,} resamples of seeds and of jobs inside them, paired across policies;"
         " expanded percentiles",
         "runs": f"{study.runs}, in {wall:.0f} s",
-        "versions": f"llmsched {version('llmsched')}, Python {platform.python_version()}, numpy {version('numpy')}",
-        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+        "versions": versions(),
+        "machine": machine(),
     }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or "unknown processor"
-
-
-def _command() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+def _named(source: Source) -> str:
+    names = ["the recording that ships" if path == FOLDER else str(path) for path in source.traces]
+    return ", ".join(names) or "the built-in applications"
 
 
 def _write(out: Path, report: Report, runs: Sequence[StudyRun], study: Study, warnings: list[str]) -> None:

@@ -7,6 +7,6 @@ from llmsched.cli.plugins import LazyGroup
 reproduce = LazyGroup(
     "reproduce",
     help="Compute published results anew and show them beside the published ones.",
-    own={"poster": "simulator.cli.poster:poster"},
+    own={"poster": "simulator.cli.poster:poster", "llmsched": "simulator.cli.evaluate:evaluate"},
     prefix="reproduce.",
 )

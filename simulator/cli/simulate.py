@@ -26,27 +26,44 @@ from simulator.cli.common import (
     OutputFile,
     cluster_options,
     history_warnings,
-    learn_history,
+    named_policies,
     output_problems,
     policy_problems,
     processes_option,
     progress,
+    read_known,
     recipe_warnings,
     refuse,
+    refusing,
     trouble_options,
     warn,
     write_json,
 )
+from simulator.cli.parameters import Parameters, parameter_options
 from simulator.cluster import ClusterShape
+from simulator.generate import Recipe, load_population, make_workload
+from simulator.history import History
 from simulator.parallel import Task, run_all
+from simulator.recordings import BUILTIN, FOLDER, halves
 from simulator.run import RunResult, RunSettings
 from simulator.trouble import Trouble
+from simulator.variants import label
+
+#: Of the workload that is made where none is given.
+_RECORDED_JOBS, _RECORDED_LOAD = 400, 0.95
 
 
 @click.command()
-@click.argument("workload", type=InputFile)
-@click.option("--policy", "policies", multiple=True, metavar="POLICY", help=f"One of: {', '.join(sorted(POLICIES))}.")
+@click.argument("workload", type=InputFile, required=False)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="POLICY",
+    help=f"One of: {', '.join(sorted(POLICIES))}, or a variant such as gittins:without=network.",
+)
 @click.option("--application-order", metavar="APP,APP,…", help=f"For {PsTcs.name}: first served first.")
+@parameter_options
 @click.option(
     "--history",
     "histories",
@@ -61,9 +78,10 @@ from simulator.trouble import Trouble
 @click.option("--json", "json_file", type=OutputFile(), help="All results as JSON; `-` for standard output.")
 @click.option("--events", "events", type=OutputFile(allow_dash=False), help="Everything that happens, as JSON lines.")
 def simulate(
-    workload: Path,
+    workload: Path | None,
     policies: tuple[str, ...],
     application_order: str | None,
+    parameters: Parameters,
     histories: tuple[Path, ...],
     cluster: ClusterOptions,
     ageing: float | None,
@@ -75,36 +93,55 @@ def simulate(
 ) -> None:
     """Run WORKLOAD (docs/trace-format.md) under each POLICY and compare job completion times.
 
-    Several --policy give several runs, in parallel. Nothing fails and nothing ages unless asked for.
+    Several --policy give several runs, in parallel. Nothing fails and nothing ages unless asked for. Without WORKLOAD:
+    400 jobs of the recording that ships at a load factor of 0.95, policies having learned from other jobs of it.
     """
     if wrong := output_problems():
         raise click.UsageError("\n".join(wrong))
-    chosen = _policies(policies, application_order, cluster, ageing, seed)
+    chosen = _policies(policies, application_order, parameters, cluster, ageing, seed)
     settings = RunSettings(
         policy=chosen[0], cluster=cluster.shape(), work=cluster.work(), trouble=replace(trouble, seed=seed)
     )
-    found = read(workload)
-    statistics = learn_history(histories, settings.work)
-    if problems := [*found.slot_problems(settings.cluster), *policy_problems(chosen, statistics)]:
+    history = read_known(histories, settings.work)
+    if workload is None:
+        found, known = _recorded_workload(settings, seed)
+        history = history or known
+    else:
+        found = read(workload)
+    if problems := [*found.slot_problems(settings.cluster), *policy_problems(chosen, history)]:
         refuse(problems)
-    warnings = [*history_warnings(found.applications, chosen, statistics), *recipe_warnings(workload, cluster)]
+    warnings = [
+        *history_warnings(found.applications, chosen, history),
+        *([] if workload is None else recipe_warnings(workload, cluster)),
+    ]
     warn(warnings)
     tasks = [
-        Task(jobs=found.jobs, settings=replace(settings, policy=policy), statistics=statistics) for policy in chosen
+        Task(
+            jobs=found.jobs,
+            settings=replace(settings, policy=policy),
+            statistics=None if history is None else history.statistics,
+            beliefs=None if history is None else history.beliefs_of(policy.name),
+        )
+        for policy in chosen
     ]
     try:
         results = _run(tasks, processes, events)
     except ValueError as error:  # jobs that never end, or files that are not what they were a moment ago
         raise CommandFailed(str(error), Exit.JOB_FAILED) from error
     if json_file is not None:
-        config = _config(settings, chosen, workload, histories)
+        config = _config(settings, chosen, found.name, histories)
         write_json({**_report(config, found, results), "warnings": warnings}, json_file)
     # As wide as the table is: a terminal that is too narrow had better break lines than cut figures.
     _print(found, results, PipeConsole(stderr=json_file == Path("-"), highlight=False, markup=False, width=10_000))
 
 
 def _policies(
-    names: tuple[str, ...], order: str | None, cluster: ClusterOptions, ageing: float | None, seed: int
+    names: tuple[str, ...],
+    order: str | None,
+    parameters: Parameters,
+    cluster: ClusterOptions,
+    ageing: float | None,
+    seed: int,
 ) -> list[PolicySettings]:
     if not names and cluster.policy:
         names = (cluster.policy,)
@@ -116,13 +153,13 @@ def _policies(
     applications = cluster.application_order if order is None else tuple(filter(None, order.split(",")))
     limit = cluster.ageing if ageing is None else ageing
     return [
-        PolicySettings(
-            name=name,
-            application_order=applications if name == PsTcs.name else (),
+        replace(
+            settings,
+            application_order=applications if settings.name == PsTcs.name else (),
             ageing_seconds=limit or None,
             seed=seed,
         )
-        for name in dict.fromkeys(names)
+        for settings in parameters.given_to(named_policies(names))
     ]
 
 
@@ -179,6 +216,18 @@ def read(path: Path) -> WorkloadFile:
     return found
 
 
+def _recorded_workload(settings: RunSettings, seed: int) -> tuple[WorkloadFile, History]:
+    """A workload of the recording that ships, for the cluster of the settings, and what there is to learn from."""
+    with refusing():
+        known, population = halves(load_population([FOLDER]))
+        recipe = Recipe(jobs=_RECORDED_JOBS, load=_RECORDED_LOAD, cluster=settings.cluster, work=settings.work)
+        jobs = tuple(make_workload(recipe, population, seed))
+    found = WorkloadFile(name=BUILTIN, jobs=jobs)
+    for job in jobs:
+        found.note(job)
+    return found, History(known, settings.work)
+
+
 # ---- runs ----------------------------------------------------------------------------------------------------------
 
 
@@ -201,12 +250,12 @@ def _run(tasks: Sequence[Task], processes: int | None, events: Path | None) -> l
 
 
 def _config(
-    settings: RunSettings, policies: Sequence[PolicySettings], workload: Path, histories: Sequence[Path]
+    settings: RunSettings, policies: Sequence[PolicySettings], workload: str, histories: Sequence[Path]
 ) -> dict[str, Any]:
     trouble = asdict(settings.trouble)
     return {
-        "workload": str(workload),
-        "policies": [policy.name for policy in policies],
+        "workload": workload,
+        "policies": [label(policy) for policy in policies],
         "history": [str(path) for path in histories],
         **asdict(settings.cluster),
         **asdict(settings.work),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from simulator.cli.common import (
     ClusterOptions,
     Finite,
     InputFile,
-    InputPath,
     OutputFile,
+    Traces,
     Whole,
     cluster_options,
     os_problem,
@@ -37,6 +37,7 @@ from simulator.generate.population import complete, equal_parts, parametric_popu
 from simulator.generate.recipe import Recipe, arrival_rate, iter_workload
 from simulator.generate.recording import read_recorded, trace_files
 from simulator.generate.tool_times import parse_tool_times, tool_time_files
+from simulator.recordings import FOLDER
 
 _Mix = click.Choice(list(MIXES))
 
@@ -84,7 +85,12 @@ class _Options:
 @click.option(
     "--app", "applications", multiple=True, metavar="NAME", help="An application; repeatable, in place of a mix."
 )
-@click.option("--traces", type=InputPath, multiple=True, help="Recorded jobs, or a folder of *.jsonl; repeatable.")
+@click.option(
+    "--traces",
+    type=Traces(),
+    multiple=True,
+    help="Recorded jobs: a file, a folder of *.jsonl, or `builtin`; repeatable.  [builtin]",
+)
 @click.option("--parametric", is_flag=True, help=f"Built-in applications: {', '.join(sorted(PARAMETRIC))}.")
 @click.option("--tool-times", metavar="MODEL", help="constant:SECONDS, lognormal:MEDIAN,SIGMA or recorded:FILE,…")
 @click.option("--jobs", type=Whole(min=1), metavar="N", help="How many jobs arrive.")
@@ -134,8 +140,8 @@ def _checked(asked: _Options) -> _Options:
     problems = []
     if asked.mix and asked.applications:
         problems.append("--mix and --app: give one of them")
-    if bool(asked.traces) == asked.parametric:
-        problems.append("give --traces or --parametric, one of them")
+    if asked.traces and asked.parametric:
+        problems.append("give --traces or --parametric, not both")
     if asked.parametric and asked.tool_times:
         problems.append("--tool-times is for --traces: built-in applications know what their tools take")
     if asked.out is None and asked.history_out is None:
@@ -151,7 +157,7 @@ def _checked(asked: _Options) -> _Options:
         problems.append("--history-jobs is for --history-out")
     if problems:
         raise click.UsageError("\n".join(problems))
-    return asked
+    return asked if asked.traces or asked.parametric else replace(asked, traces=(FOLDER,))
 
 
 def _population(asked: _Options) -> tuple[Population, list[Path]]:

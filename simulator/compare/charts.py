@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.common.drawing import Drawing, Scale, seconds, spread
 from simulator.compare.palette import css_class
 from simulator.compare.study import Knows, knows
 from simulator.compare.summary import FAMILIAR, Cell, Row
-from simulator.compare.svg import Drawing, Scale, seconds, spread
 from simulator.metrics import quantile
 
 _WIDTH = 400.0
@@ -18,8 +18,9 @@ _CDF_POINTS = 120
 
 def bars(cell: Cell, order: Sequence[str]) -> Drawing:
     """Mean JCT of each policy with its interval."""
-    left, right, bottom = 118.0, _WIDTH - 58.0, _HEAD + _ROW * len(order)
-    picture = Drawing(_WIDTH, bottom + 34.0, f"Mean JCT by policy: {_name(cell)}")
+    left, bottom = max(118.0, 6.4 * max(map(len, order)) + 12.0), _HEAD + _ROW * len(order)
+    right = left + _WIDTH - 176.0
+    picture = Drawing(right + 58.0, bottom + 34.0, f"Mean JCT by policy: {_name(cell)}")
     scale = Scale(0.0, max(max(row.mean.high, row.mean.value) for row in cell.rows.values()) or 1.0, left, right)
     picture.text("title", 0, 14, _name(cell))
     for tick in scale.ticks():
@@ -34,7 +35,7 @@ def bars(cell: Cell, order: Sequence[str]) -> Drawing:
         _whisker(picture, scale(mean.low), scale(mean.high), middle)
         picture.end()
         picture.text("best" if policy == cell.best else "name", left - 8, middle + 4, policy)
-        picture.text("best" if policy == cell.best else "end", _WIDTH, middle + 4, seconds(mean.value))
+        picture.text("best" if policy == cell.best else "end", right + 58.0, middle + 4, seconds(mean.value))
     return picture
 
 
@@ -65,7 +66,8 @@ def cdf(cell: Cell, order: Sequence[str], loud: Sequence[str]) -> Drawing:
 def by_load(mix: str, cells: Sequence[Cell], order: Sequence[str]) -> Drawing:
     """Mean JCT against load, a line for each policy, its name at the end. Intervals: `bars` has them."""
     left, right, top, bottom = 44.0, _WIDTH - 112.0, _HEAD, max(250.0, _HEAD + 15.0 * len(order))
-    picture = Drawing(_WIDTH, bottom + 36.0, f"Mean JCT against load: {mix}")
+    width = right + max(112.0, 6.4 * max(map(len, order)) + 14.0)
+    picture = Drawing(width, bottom + 36.0, f"Mean JCT against load: {mix}")
     low, high = _positive_range([cell.rows[policy].mean.value for cell in cells for policy in order])
     time = Scale(low, high, bottom, top, log=True)
     loads = [cell.load for cell in cells]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from hashlib import blake2b
 
+from services.common.drawing import CHART_STYLE, DARK, LIGHT
 from services.scheduler.core.policies import POLICIES
 from simulator.compare.study import Knows, knows
+from simulator.variants import name_of
 
 #: For light and for dark paper. Neighbours differ in lightness too, for eyes that tell few hues apart; after Okabe and
 #: Ito (2008) and Tol's muted scheme, with lightness adjusted to at least 3:1 against the paper.
@@ -27,26 +31,10 @@ _INK = ("#22262b", "#e8e6e1")
 
 _DASHES = {Knows.JOBS: "none", Knows.HISTORY: "7 2.5", Knows.FUTURE: "1.5 2.5"}
 
-#: Style of charts. The page's style sheet has it as well, so that charts in a page and in files look the same.
-CHART_STYLE = """
-.chart{font:12px system-ui,-apple-system,"Segoe UI",sans-serif}.paper{fill:var(--paper)}
-.chart text{fill:var(--muted)}.chart text.name,.chart text.title{fill:var(--ink)}.chart text.title{font-weight:600}
-.chart text.best{fill:var(--ink);font-weight:700}.chart text.end{text-anchor:end}.chart text.mid{text-anchor:middle}
-.chart text.name{text-anchor:end}.chart text.best{text-anchor:end}
-.grid{stroke:var(--line)}.axis{stroke:var(--muted)}.whisker{stroke:var(--ink);stroke-width:1.3}
-.series rect{fill:var(--c);fill-opacity:.6}.series circle{fill:var(--c)}
-.series path{fill:none;stroke:var(--c);stroke-width:1.5;stroke-dasharray:var(--d)}
-.series line.leader{stroke:var(--c);stroke-width:.6;opacity:.6}
-.chart .series text{fill:var(--c)}.quiet path{stroke-width:1;opacity:.55}.loud path{stroke-width:2.6}
-"""
-
-_LIGHT = "--ink:#22262b;--muted:#5f6670;--line:#e3e1dc;--paper:#fff;"
-_DARK = "--ink:#e8e6e1;--muted:#a0a6ae;--line:#363b42;--paper:#16191d;"
-
 
 def css_class(policy: str) -> str:
     """The class of everything that is drawn of a policy."""
-    return f"p-{policy}"
+    return f"p-{re.sub('[^a-z0-9-]', '_', policy)}"
 
 
 def style(policies: Sequence[str]) -> str:
@@ -56,8 +44,8 @@ def style(policies: Sequence[str]) -> str:
         for shade in (0, 1)
     )
     return (
-        f":root{{color-scheme:light dark;{_LIGHT}}}{light}"
-        f"@media (prefers-color-scheme:dark){{:root{{{_DARK}}}{dark}}}{CHART_STYLE}"
+        f":root{{color-scheme:light dark;{LIGHT}}}{light}"
+        f"@media (prefers-color-scheme:dark){{:root{{{DARK}}}{dark}}}{CHART_STYLE}"
     )
 
 
@@ -66,4 +54,8 @@ def _pair(policy: str) -> tuple[str, str]:
         return _INK
     # By the place among all policies, so that a policy looks the same in every report.
     others = sorted(name for name in POLICIES if knows(name) is not Knows.FUTURE)
-    return _COLOURS[others.index(policy) % len(_COLOURS)]
+    place = others.index(name_of(policy))
+    if policy not in POLICIES:  # a variant: beside its policy it must look different
+        digest = blake2b(policy.encode(), digest_size=2).digest()
+        place += 1 + int.from_bytes(digest, "big") % (len(_COLOURS) - 1)
+    return _COLOURS[place % len(_COLOURS)]

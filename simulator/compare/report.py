@@ -11,19 +11,32 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from services.common.drawing import Drawing, seconds
 from services.scheduler.core.policies import POLICIES
 from simulator.compare.charts import bars, by_load, cdf, loud_policies
 from simulator.compare.palette import css_class, style
 from simulator.compare.study import Knows, knows
 from simulator.compare.summary import Cell, Row
-from simulator.compare.svg import Drawing, seconds
 from simulator.compare.words import headline, typical_ratio, verdict
+from simulator.variants import name_of
 
 _KNOWS = {
     Knows.JOBS: "what jobs have shown",
     Knows.HISTORY: "what jobs have shown, and a history",
     Knows.FUTURE: "the future (simulation only)",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of a report that not every report has."""
+
+    key: str  #: for links
+    title: str
+    text: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    charts: Sequence[Markup] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +48,9 @@ class Report:
     command: str  #: that makes it again
     facts: Mapping[str, str]  #: shown as they are: seeds, clusters, versions, machine
     left_out: Mapping[str, str]  #: policies that could not run, and why
+    title: str = "Policies compared"
+    note: str = ""  #: below the title: what is different from a simulation
+    sections: Sequence[Section] = ()  #: further ones, before the table of all numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,5 +130,5 @@ def shade(ratio: float) -> str:
 
 def about(policy: str) -> str:
     """The first sentence of what the policy says of itself."""
-    text = inspect.getdoc(POLICIES[policy]) or ""
+    text = inspect.getdoc(POLICIES[name_of(policy)]) or ""
     return " ".join(text.split("\n\n")[0].split())

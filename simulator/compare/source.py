@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.profiler.core.history import learn
-from services.profiler.core.statistics import Statistics, WorkModel
+from services.profiler.core.statistics import WorkModel
 from services.profiler.core.trace import TraceJob
 from simulator.compare.study import Condition, Study
 from simulator.generate import (
@@ -22,6 +21,8 @@ from simulator.generate import (
 from simulator.generate.applications import PARAMETRIC
 from simulator.generate.population import complete
 from simulator.generate.recording import read_recorded
+from simulator.history import History
+from simulator.recordings import FOLDER, halves
 
 #: How many recorded jobs of each built-in application policies learn from.
 PARAMETRIC_HISTORY = 500
@@ -29,7 +30,10 @@ PARAMETRIC_HISTORY = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Recorded jobs, or the built-in applications where `traces` is empty."""
+    """Recorded jobs, or the built-in applications where `traces` is empty.
+
+    Of the recording that ships, policies learn from one half where no other history is given; workloads have the other.
+    """
 
     traces: tuple[Path, ...]  #: files, and folders of `*.jsonl`
     histories: tuple[Path, ...]
@@ -37,8 +41,8 @@ class Source:
     arrivals: Arrivals
     jobs: int  #: in each workload
 
-    def read(self, work: WorkModel) -> tuple[Population, Statistics | None]:
-        """What workloads are drawn from, and what a history says (None: there is none).
+    def read(self, work: WorkModel) -> tuple[Population, History | None]:
+        """What workloads are drawn from, and what policies learn from (None: there is no history).
 
         Raises:
             RecipeError: folders, files or the model of tool times hold nothing to work with.
@@ -55,10 +59,13 @@ class Source:
             known = complete(recording, model, recording.jobs) if model else recording.jobs
             if not any(known.values()):
                 raise RecipeError(f"{path}: no jobs to learn from" for path in self.histories)
+        elif self.traces == (FOLDER,):
+            learnt_from, population = halves(population)
+            return population, History(learnt_from, work)
         elif built_in:
             known = parametric_population(built_in, jobs=PARAMETRIC_HISTORY, purpose="history")
         learnt = [job for group in known.values() for job in group]
-        return population, learn(learnt, work) if learnt else None
+        return population, History(learnt, work) if learnt else None
 
     def workload(self, condition: Condition, study: Study, population: Population) -> list[TraceJob]:
         """The jobs of a condition. Raises RecipeError if the population has none for its mix."""

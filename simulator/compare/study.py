@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from services.profiler.core.statistics import Statistics, WorkModel
+from services.profiler.core.statistics import WorkModel
 from services.profiler.core.trace import TraceJob
 from services.scheduler.core import PolicySettings
-from services.scheduler.core.policies import POLICIES, UnknownPolicy, make_policy
+from services.scheduler.core.policies import BY_PROFILE, POLICIES, UnknownPolicy, make_policy
 from services.scheduler.core.policies.base import Knowledge
 from simulator.cluster import ClusterShape
+from simulator.history import History
 from simulator.parallel import Task, run_all
 from simulator.run import RunResult, RunSettings
 from simulator.trouble import Trouble
+from simulator.variants import name_of
 
 
 class Condition(NamedTuple):
@@ -63,20 +65,25 @@ def carry_out(
     study: Study,
     workload: WorkloadOf,
     *,
-    statistics: Statistics | None = None,
+    history: History | None = None,
     processes: int | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> list[StudyRun]:
     """Runs it all, by condition and then by policy, in the order of the study.
 
-    Args: `statistics` is what policies have learnt; `processes`: runs at once (default: one for each core); `done` is
+    Args: `history` is what policies learn from; `processes`: runs at once (default: one for each core); `done` is
     called after each run.
 
     Raises what `simulator.run.run` raises.
     """
     conditions = [condition for condition in study.conditions for _ in study.policies]
     tasks = [
-        Task(jobs=jobs, settings=_settings(study, condition, policy), statistics=statistics)
+        Task(
+            jobs=jobs,
+            settings=_settings(study, condition, policy),
+            statistics=None if history is None else history.statistics,
+            beliefs=None if history is None else history.beliefs_of(policy.name),
+        )
         for condition in study.conditions
         for jobs in [tuple(workload(condition))]
         for policy in study.policies
@@ -103,15 +110,18 @@ class Knows(StrEnum):
 
 
 def knows(policy: str) -> Knows:
-    """What the policy of that name cannot do without. Raises UnknownPolicy if there is none of that name."""
-    if policy not in POLICIES:
-        raise UnknownPolicy(f"no policy {policy!r}; there are: {', '.join(sorted(POLICIES))}")
+    """What the policy with that name or label goes by. Raises UnknownPolicy if there is none of that name."""
+    name = name_of(policy)
+    if name not in POLICIES:
+        raise UnknownPolicy(f"no policy {name!r}; there are: {', '.join(sorted(POLICIES))}")
+    if name in BY_PROFILE:
+        return Knows.HISTORY
     try:
-        make_policy(PolicySettings(name=policy), Knowledge(oracle=_no_job))
+        make_policy(PolicySettings(name=name), Knowledge(oracle=_no_job))
     except UnknownPolicy:
         return Knows.HISTORY
     try:
-        make_policy(PolicySettings(name=policy))
+        make_policy(PolicySettings(name=name))
     except UnknownPolicy:
         return Knows.FUTURE
     return Knows.JOBS

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.common.drawing import seconds
 from simulator.compare.bootstrap import Estimate
 from simulator.compare.study import Knows, knows
 from simulator.compare.summary import FAMILIAR, Cell
-from simulator.compare.svg import seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,4 +88,5 @@ def _jobs(applications: list[Sequence[TraceJob]], arrivals: Arrivals, rate: floa
         jobs = applications[int(names.random() * len(applications))]
         job = jobs[int(places.random() * len(jobs))]
         # The line is what a reader of the written file would say: it makes ids unique in a run.
-        yield replace(job, arrival_seconds=arrival, line=index + 1)
+        # What it took when it was recorded, beside other jobs, is no measure for what it takes here.
+        yield replace(job, arrival_seconds=arrival, recorded_jct_seconds=None, recorded_policy=None, line=index + 1)

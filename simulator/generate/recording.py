@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from services.profiler.core.trace import TraceError, TraceJob, read_history
 from simulator.generate.errors import RecipeError
@@ -19,7 +21,7 @@ class Recording:
 
 
 def read_recorded(paths: Iterable[Path]) -> Recording:
-    """Reads trace files (histories), and all `*.jsonl` of folders, in the order of the names.
+    """Reads trace files (histories), and all `*.jsonl` and `*.jsonl.gz` of folders, in the order of the names.
 
     Raises:
         RecipeError: there are no files in a folder.
@@ -30,7 +32,7 @@ def read_recorded(paths: Iterable[Path]) -> Recording:
     problems: list[str] = []
     for path in trace_files(paths):
         try:
-            with path.open("rb") as lines:
+            with open_trace(path) as lines:
                 for job in read_history(lines, str(path)):
                     found.jobs.setdefault(job.app, []).append(job)
                     files = found.files.setdefault(job.app, [])
@@ -50,8 +52,13 @@ def trace_files(paths: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(path.glob("*.jsonl"))
+        inside = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
         if not inside:
             raise RecipeError([f"{path}: no *.jsonl in this folder"])
         files += inside
     return files
+
+
+def open_trace(path: Path) -> BinaryIO:
+    """The lines of a trace file, unpacked if its name says that it is packed. Raises OSError."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from services.common.drawing import Drawing, Scale
 from services.profiler.core.trace import TraceJob
-from simulator.compare.svg import Drawing, Scale
 
 _STYLE = (
     ".chart{font:12px system-ui,-apple-system,'Segoe UI',sans-serif}.paper{fill:#fff}text{fill:#5f6670}"

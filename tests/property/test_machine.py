@@ -22,10 +22,11 @@ from services.scheduler.core.effects import (
     TaskChanged,
     Unfold,
 )
-from services.scheduler.core.events import Event
+from services.scheduler.core.events import Event, JobClosed, StageAdded
 from services.scheduler.core.invariants import validate
 from services.scheduler.core.model import AttemptRef, JobState, StageKind, StageSpec, TaskSpec
 from tests.support.scheduling import (
+    BROKEN,
     FLAKY,
     aborted,
     admitted,
@@ -122,6 +123,7 @@ class Anything(RuleBasedStateMachine):
         self.now = 0.0
         self.jobs = 0
         self.stages = 0
+        self.added: dict[str, None] = {}  #: stages that programs have wanted
         self.twin: SchedulerMachine | None = None
 
     @initialize(policy=POLICY, executors=st.lists(st.sampled_from(sorted(EXECUTORS)), min_size=1, unique=True))
@@ -153,6 +155,30 @@ class Anything(RuleBasedStateMachine):
             assert self.feed(admitted(snapshot, at=self.now)) == []
         if width is not None:
             self.answer_all(width)
+
+    @rule()
+    def open(self) -> None:
+        self.jobs += 1
+        self.feed(admitted(job(f"j{self.jobs}", arrival=self.now, structure="open", open=True), at=self.now))
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), name=st.sampled_from("abc"), once=st.booleans(), is_llm=st.booleans())
+    def add(self, data: st.DataObject, name: str, once: bool, is_llm: bool) -> None:
+        """A program adds a stage, after some that it knows of, or makes a mistake."""
+        number = data.draw(st.integers(1, self.jobs))
+        known = data.draw(st.lists(st.sampled_from([*self.added, "ghost"]), max_size=2, unique=True))
+        stage_id = f"{name}/{data.draw(st.integers(1, 4))}"
+        make = llm if is_llm else tool
+        stage = make(stage_id, *known, name=name, max_attempts=1 if once else 3)
+        more = {"at": self.now, "cause": "program", "job_id": f"j{number}"}
+        self.feed(StageAdded(stage=stage, task=TaskSpec(prompt_tokens=9), **more))
+        self.added[stage_id] = None
+
+    @rule(data=st.data(), fails=st.booleans(), if_idle=st.booleans())
+    def close(self, data: st.DataObject, fails: bool, if_idle: bool) -> None:
+        number = data.draw(st.integers(0, self.jobs))
+        failure = BROKEN if fails else None
+        self.feed(JobClosed(at=self.now, cause="program", job_id=f"j{number}", failure=failure, if_idle=if_idle))
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -340,6 +366,8 @@ class Anything(RuleBasedStateMachine):
         self.world.slots["big"] = 1000
         self.world.usable.add("big")
         self.feed(attached("big", *everything, slots=1000, at=self.now))
+        for number in range(1, self.jobs + 1):
+            self.feed(JobClosed(at=self.now, cause="program", job_id=f"j{number}"))
         for _ in range(200):
             for (job_id, stage_id), unfolding in list(self.world.asked.items()):
                 is_dynamic = self.kind(job_id, stage_id) is StageKind.DYNAMIC

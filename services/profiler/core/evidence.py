@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from services.profiler.core import tasks
 from services.profiler.core.network import Array
 from services.profiler.core.profile import Profile
 from services.profiler.core.variables import Aspect, Canonical, JobSeen, StageSeen, Variable, least_units, measure
@@ -30,7 +31,7 @@ def evidence(profile: Profile, job: JobSeen) -> dict[int, Array]:
             continue
         stage = shown.get(variable.stage)
         if stage is not None:
-            likelihood = _of_shown(variable, stage)
+            likelihood = _of_shown(profile, variable, stage)
         elif variable.optional and (not growing or _is_over(profile, variable.stage, shown)):
             likelihood = np.zeros(variable.card)
             likelihood[0] = 1.0
@@ -61,14 +62,26 @@ def _is_over(profile: Profile, stage: Canonical, shown: dict[Canonical, StageSee
     return made_by is not None and made_by.done and not made_by.growing
 
 
-def _of_shown(variable: Variable, stage: StageSeen) -> Array | None:
+def _of_shown(profile: Profile, variable: Variable, stage: StageSeen) -> Array | None:
     value = measure(variable.aspect, stage)
     if value is not None:
         likelihood = variable.bins.exactly(value)
     elif variable.aspect is Aspect.UNITS and (least := least_units(stage)) > 0.0:
-        likelihood = variable.bins.at_least(least)
+        spread = profile.level(stage.canonical, is_llm=stage.is_llm).spread
+        partial = bool(stage.ended) and spread > 0.0
+        likelihood = _of_part(variable, stage, least, spread) if partial else variable.bins.at_least(least)
     elif variable.optional:
         likelihood = np.ones(variable.bins.count)
     else:
         return None
     return variable.numbers(likelihood)
+
+
+def _of_part(variable: Variable, stage: StageSeen, least: float, spread: float) -> Array:
+    """Some of its tasks have ended: of each bin the mean over the values that the history has in it."""
+    values = np.concatenate(variable.bins.values)
+    likely = tasks.likelihood(values, stage.ended, stage.running, spread)
+    possible = likely * (values >= least)
+    chosen = possible if possible.any() else likely
+    ends = np.cumsum([len(one) for one in variable.bins.values])
+    return np.array([part.mean() for part in np.split(chosen, ends[:-1])])

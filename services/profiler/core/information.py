@@ -28,6 +28,11 @@ LEAST = 0.01
 PATTERNS = 1024
 
 
+#: What is drawn takes tables of about this many cells at most: where one draw needs many, there are fewer draws, but
+#: never fewer than `LEAST_DRAWS`, and a larger standard error.
+DRAWN_CELLS, LEAST_DRAWS = 200_000, 16
+
+
 class TooLarge(ValueError):
     """An exact answer would need larger tables than allowed."""
 
@@ -91,6 +96,7 @@ class Information:
         self._prior = self._tree.potentials(factors)
         self._uniforms = uniforms[:, : len(self._tree.cliques)]
         self._compiled = lru_cache(maxsize=PATTERNS)(self._compile)
+        self._latest: tuple[Calibrated, States] | None = None
 
     def reductions(
         self,
@@ -189,6 +195,12 @@ class Information:
             left = self._drawn(variable, hidden, nearest, factors, posterior)
             return Bits(max(0.0, alone - float(left.mean())), float(left.std(ddof=1)) / sqrt(len(left)))
 
+    def _states(self, posterior: Calibrated) -> States:
+        """Draws from a posterior, kept for the next stage that is asked about."""
+        if self._latest is None or self._latest[0] is not posterior:
+            self._latest = posterior, posterior.sample(self._uniforms)
+        return self._latest[1]
+
     def _drawn(
         self,
         variable: int,
@@ -202,12 +214,16 @@ class Information:
         The number of the draw is one more variable: all factors that have drawn variables share it. No table is larger
         than the network's largest clique times the number of draws: drawn variables leave the cliques they were in.
         """
-        states = posterior.sample(self._uniforms)
+        states = self._states(posterior)
         draw = len(self._cards)
         inner = hidden | {variable}
-        batch = [_at_draws(factor, nearest, states, draw) for factor in factors if not inner.isdisjoint(factor.scope)]
+        near = [factor for factor in factors if not inner.isdisjoint(factor.scope)]
+        batch = [_at_draws(factor, nearest, states, draw) for factor in near]
         cards = (*self._cards, len(states))
         plan = plan_elimination([factor.scope for factor in batch], (variable, draw), cards)
+        if plan.cells > DRAWN_CELLS:
+            states = states[: max(LEAST_DRAWS, len(states) * DRAWN_CELLS // plan.cells)]
+            batch = [_at_draws(factor, nearest, states, draw) for factor in near]
         table = np.ones((len(states), self._cards[variable]))
         for factor in eliminate(batch, plan):
             table = table * factor.over((draw, variable))

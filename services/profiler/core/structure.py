@@ -53,6 +53,9 @@ class Column:
 #: From the columns, in an order in which causes come before effects, to the parents of each: earlier ones, ascending.
 Search = Callable[[Sequence[Column]], tuple[tuple[int, ...], ...]]
 
+#: From the columns and the parents of each to P(i | parents) of each: axes are parents, then i. No cell is 0.
+Estimate = Callable[[Sequence[Column], Sequence[tuple[int, ...]]], tuple[Array, ...]]
+
 
 def search(columns: Sequence[Column]) -> tuple[tuple[int, ...], ...]:
     """Adds, for each variable in turn, the parent or the pair of parents that raises the score most, while one does.
@@ -70,11 +73,11 @@ def search(columns: Sequence[Column]) -> tuple[tuple[int, ...], ...]:
             more = [(parent,) for parent in range(index)] + _pairs(linear, index)
             offers = {tuple(sorted({*chosen, *parents})) for parents in more} - {chosen}
             offers = {
-                one for one in offers if len(one) <= MAX_PARENTS and _cells(columns, (*one, index)) <= MAX_TABLE_CELLS
+                one for one in offers if len(one) <= MAX_PARENTS and cells(columns, (*one, index)) <= MAX_TABLE_CELLS
             }
             scored = [(_score(columns, scales, index, offer), offer) for offer in offers]
             better = sorted((pair for pair in scored if pair[0] > best + 1e-9), reverse=True)
-            fitting = next((pair for pair in better if _fits(columns, [*parents, pair[1]])), None)
+            fitting = next((pair for pair in better if fits(columns, [*parents, pair[1]])), None)
             if fitting is None:
                 break
             best, chosen = fitting
@@ -108,14 +111,16 @@ def tables(columns: Sequence[Column], parents: Sequence[tuple[int, ...]]) -> tup
     return tuple(found)
 
 
-def _cells(columns: Sequence[Column], scope: Sequence[int]) -> int:
+def cells(columns: Sequence[Column], scope: Sequence[int]) -> int:
+    """Of a table over these variables."""
     return prod(columns[one].card for one in scope)
 
 
-def _fits(columns: Sequence[Column], parents: Sequence[tuple[int, ...]]) -> bool:
+def fits(columns: Sequence[Column], parents: Sequence[tuple[int, ...]]) -> bool:
+    """Whether inference with these parents of the first variables needs no clique that is too large."""
     cards = [column.card for column in columns[: len(parents)]]
     tree = JunctionTree([(*chosen, index) for index, chosen in enumerate(parents)], cards)
-    return all(_cells(columns, clique.scope) <= MAX_CLIQUE_CELLS for clique in tree.cliques)
+    return all(cells(columns, clique.scope) <= MAX_CLIQUE_CELLS for clique in tree.cliques)
 
 
 def _counts(columns: Sequence[Column], scope: Sequence[int]) -> Array:

@@ -7,7 +7,7 @@ is computed from that: nothing that a job has not shown can get into a belief.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -32,6 +32,8 @@ class StageSeen:
     prompt_tokens: int = 0  #: of all its tasks
     units: float = 0.0  #: of the tasks that have ended
     running_units: float = 0.0  #: what the running tasks have certainly used already
+    ended: tuple[float, ...] = ()  #: units of each task that has ended
+    running: tuple[float, ...] = ()  #: what each running task has certainly used already
     left: int = 0  #: tasks that have not ended
     left_prompt_tokens: int = 0  #: of these
 
@@ -150,7 +152,7 @@ def _now(stage: TraceStage, canonical: Canonical, done: set[str]) -> StageSeen:
 
 
 def _done(stage: TraceStage, canonical: Canonical) -> StageSeen:
-    units: Iterable[float] = (
+    units: Sequence[float] = (
         [task.output_tokens or 0 for task in stage.tasks]
         if stage.is_llm
         else [task.seconds or 0.0 for task in stage.tasks]
@@ -163,4 +165,5 @@ def _done(stage: TraceStage, canonical: Canonical) -> StageSeen:
         width=len(stage.tasks),
         prompt_tokens=sum(task.prompt_tokens or 0 for task in stage.tasks),
         units=sum(units),
+        ended=tuple(units),
     )

@@ -7,9 +7,10 @@ shown to watchers, and *actions* (`Unfold`, `Dispatch`, `CancelAttempt`), which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.scheduler.core.model import AttemptRef, Failure, JobState, StageState, TaskState
+from services.scheduler.core.policies.explaining import Figure, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +73,12 @@ class Dispatch(Effect):
     number: int  #: of the decision, from 1
     policy: str
     key: tuple[object, ...]  #: the policy's key that won
-    rule: str  #: "policy" or "ageing"
+    rule: str  #: "policy", "explore" or "ageing"
     waited_seconds: float  #: since the task became ready
     waiting_stages: int  #: stages that were ready at that moment, this one included
+    #: For explanations: what the parts of the key are, but for the three that every key ends in, and what else counted.
+    parts: tuple[Part, ...] = field(default=(), compare=False)
+    more: tuple[Figure, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

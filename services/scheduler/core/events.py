@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.profiler.core.calibration import Calibration
+from services.profiler.core.profile import Profile
 from services.scheduler.core.model import (
     AttemptRef,
     Failure,
@@ -36,6 +38,27 @@ class JobAdmitted(Event):
 class JobCancelRequested(Event):
     job_id: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageAdded(Event):
+    """The program of an open job wants something done. Ignored unless `programs.problem` finds nothing wrong with it.
+
+    Occurrence, position and generator are the machine's to say: what the spec has there does not count.
+    """
+
+    job_id: str
+    stage: StageSpec
+    task: TaskSpec  #: a stage of a program has one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobClosed(Event):
+    """The program of an open job adds no more: the job succeeds once its stages have ended, or fails at once."""
+
+    job_id: str
+    failure: Failure | None = None
+    if_idle: bool = False  #: only if none of its stages waits or runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +168,21 @@ class AttemptLost(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerFired(Event):
     """The time of `SchedulerMachine.next_wake` has come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileChanged(Event):
+    """An application's profile was learned (anew): beliefs about its jobs go by it from now on."""
+
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationChanged(Event):
+    """How fast the engine of an LLM executor is was measured (anew)."""
+
+    executor_id: str
+    calibration: Calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

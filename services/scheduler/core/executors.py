@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
+from services.profiler.core.calibration import Calibration
+from services.profiler.core.statistics import WorkModel
 from services.scheduler.core.events import ExecutorAttached
 from services.scheduler.core.model import AttemptRef
 from services.scheduler.core.views import ExecutorView
 
-#: Executors with a free slot and the same offers: load, order of attachment, executor; the first is the best place.
-Pool = list[tuple[int, int, "Executor"]]
+#: Executors with a free slot and the same offers: seconds of a step with one more in the batch (0 where that is not to
+#: matter), load, order of attachment, executor; the first is the best place.
+Entry = tuple[float, int, int, "Executor"]
+Pool = list[Entry]
 
 
 class Executor:
@@ -28,6 +32,7 @@ class Executor:
         "pool",
         "running",  #: attempts that hold a slot, oldest first
         "slots",
+        "speed",  #: of its engine, where the executors that offer the same are all calibrated and it is to matter
     )
 
     def __init__(self, executor_id: str) -> None:
@@ -42,7 +47,8 @@ class Executor:
         self.draining = False
         self.running: dict[AttemptRef, None] = {}
         self.pool: Pool = []
-        self.entry: tuple[int, int, Executor] | None = None
+        self.entry: Entry | None = None
+        self.speed: Calibration | None = None
 
     @property
     def usable(self) -> bool:
@@ -66,13 +72,45 @@ class Executor:
 class Fleet:
     """All executors and the slots that are held on them. An attempt holds a slot on one executor at most."""
 
-    __slots__ = ("_attachments", "_holders", "_offering", "executors")
+    __slots__ = ("_attachments", "_by_speed", "_calibrations", "_holders", "_offering", "executors")
 
     def __init__(self) -> None:
         self.executors: dict[str, Executor] = {}
         self._attachments = 0
         self._holders: dict[AttemptRef, Executor] = {}
         self._offering: dict[str, list[Pool]] = {}
+        self._calibrations: dict[str, Calibration] = {}
+        self._by_speed = False
+
+    def calibrate(self, executor_id: str, calibration: Calibration) -> None:
+        """Notes how fast an executor's engine is; it need not have attached yet."""
+        self._calibrations[executor_id] = calibration
+        self._pool()
+
+    def place_by_speed(self, by_speed: bool) -> None:
+        """Whether speeds matter to `place`."""
+        if by_speed is not self._by_speed:
+            self._by_speed = by_speed
+            self._pool()
+
+    def speeds(self) -> tuple[WorkModel, float] | None:
+        """Mean costs of tokens over the calibrated executors, by slots, and the most that a full batch slows one down.
+
+        None: no executor is calibrated.
+        """
+        known = [
+            (executor, self._calibrations[executor.executor_id])
+            for executor in self.executors.values()
+            if executor.slots and executor.executor_id in self._calibrations
+        ]
+        if not known:
+            return None
+        slots = sum(executor.slots for executor, _ in known)
+        work = WorkModel(
+            prefill=sum(executor.slots * one.prefill for executor, one in known) / slots,
+            decode=sum(executor.slots * one.steps[0] for executor, one in known) / slots,
+        )
+        return work, max(one.slowdown(executor.slots) for executor, one in known)
 
     def attach(self, event: ExecutorAttached) -> Executor:
         """Takes over what the executor says of itself; which attempts it holds is left to the caller.
@@ -138,12 +176,12 @@ class Fleet:
         return executor
 
     def place(self, requirement: str) -> Executor | None:
-        """The executor with a free slot that offers `requirement` and runs least; the first attached on a tie."""
+        """The executor with a free slot that offers `requirement` and is fastest or runs least; on a tie the first."""
         best = None
         for pool in self._offering.get(requirement, ()):
             if pool and (best is None or pool[0] < best):
                 best = pool[0]
-        return None if best is None else best[2]
+        return None if best is None else best[-1]
 
     def file(self, executor: Executor) -> None:
         """Puts the executor in its place in its pool, after anything about it has changed."""
@@ -151,7 +189,9 @@ class Fleet:
             del executor.pool[bisect_left(executor.pool, executor.entry)]
             executor.entry = None
         if executor.index is not None and executor.usable and len(executor.running) < executor.slots:
-            executor.entry = (len(executor.running), executor.index, executor)
+            load = len(executor.running)
+            seconds = 0.0 if executor.speed is None else executor.speed.step(load + 1)
+            executor.entry = (seconds, load, executor.index, executor)
             insort(executor.pool, executor.entry)
 
     def _pool(self) -> None:
@@ -160,9 +200,16 @@ class Fleet:
         for executor in self.executors.values():
             executor.entry = None
             executor.pool = pools.setdefault(executor.offers, [])
+        for executor in self.executors.values():
+            executor.speed = self._calibrations.get(executor.executor_id) if self._comparable(executor) else None
             self.file(executor)
         self._offering = {}
         # Sorted, so that nothing depends on how Python happens to hash strings.
         for offers, pool in pools.items():
             for requirement in sorted(offers):
                 self._offering.setdefault(requirement, []).append(pool)
+
+    def _comparable(self, executor: Executor) -> bool:
+        """Whether all that offer anything that this one offers are calibrated: seconds cannot be held against load."""
+        rivals = [one for one in self.executors.values() if not one.offers.isdisjoint(executor.offers)]
+        return self._by_speed and all(one.executor_id in self._calibrations for one in rivals)

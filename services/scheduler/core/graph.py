@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable
 
 from services.scheduler.core.events import StageUnfolded
 from services.scheduler.core.jobs import Stage, dependencies
-from services.scheduler.core.model import JobSnapshot, JobState, StageKind, StageSnapshot, StageState, TaskState
+from services.scheduler.core.model import OPEN, JobSnapshot, JobState, StageKind, StageSnapshot, StageState, TaskState
 
 #: Task states that a stage in this state can have while its job runs.
 _TASKS_OF = {
@@ -22,7 +22,8 @@ def admission_problem(job: JobSnapshot) -> str | None:
     problem = _naming_problem([stage.spec.stage_id for stage in job.stages], known=())
     for stage in job.stages:
         problem = problem or _parents_problem(stage.spec.stage_id, (*stage.spec.parents, *stage.waits_on), stages)
-        if job.state is not JobState.CANCELLING:
+        judged = job.structure == OPEN and stage.state is StageState.FAILED  # a failure is for the program to judge
+        if job.state is not JobState.CANCELLING and not judged:
             problem = problem or _state_problem(stage)
 
     def needs(stage_id: str) -> tuple[str, ...]:

@@ -47,11 +47,11 @@ def _validate_job(job: Job) -> None:
     name, stages = f"job {job.view.job_id!r}", job.stages.values()
     running = sum(stage.running for stage in stages)
     _expect(job.view.running_tasks == running, f"{name} counts its running tasks wrongly")
-    _expect(job.unfinished == sum(not stage.state.is_done for stage in stages), f"{name} counts its stages wrongly")
+    _expect(job.unfinished == sum(not stage.is_over for stage in stages), f"{name} counts its stages wrongly")
     _expect(set(job.queued) == {stage for stage in stages if stage.ready}, f"{name} has lost track of its ready stages")
     if job.state is JobState.RUNNING:
         moving = {StageState.UNFOLDING, StageState.READY, StageState.RUNNING}
-        _expect(any(stage.state in moving for stage in stages), f"{name} hangs")
+        _expect(job.open or any(stage.state in moving for stage in stages), f"{name} hangs")
     else:
         _expect(job.state is JobState.CANCELLING and running > 0, f"{name} is {job.state} and active")
         _expect(job.failure is not None, f"{name} stops for no reason")
@@ -61,7 +61,7 @@ def _validate_stage(stage: Stage) -> None:
     name, stages = f"stage {stage.spec.stage_id!r}", stage.job.stages
     states = Counter(task.state for task in stage.tasks)
     _expect(stage.running == states[TaskState.RUNNING], f"{name} counts its running tasks wrongly")
-    blockers = [one for one in stage.needs if not stages[one].state.is_done]
+    blockers = [one for one in stage.needs if not stages[one].is_over]
     _expect(stage.blockers == len(blockers) or stage.job.stopping, f"{name} counts its blockers wrongly")
     for one in blockers:
         _expect(stage in stages[one].dependents, f"{name} will not hear of {one!r}")
@@ -81,7 +81,8 @@ def _validate_stage(stage: Stage) -> None:
 
 def _validate_tasks(stage: Stage, lifecycle: Lifecycle, fleet: Fleet) -> None:
     name = f"stage {stage.spec.stage_id!r}"
-    ready = [index for index, task in enumerate(stage.tasks) if task.state is TaskState.READY]
+    waits = stage.state is StageState.WAITING
+    ready = [index for index, task in enumerate(stage.tasks) if task.state is TaskState.READY and not waits]
     _expect(sorted(stage.ready) == ready, f"{name} has lost track of its ready tasks")
     for index, task in enumerate(stage.tasks):
         held = fleet.holder(stage.ref(index))
@@ -110,4 +111,4 @@ def _validate_executor(executor: Executor, fleet: Fleet) -> None:
     _expect((executor.entry is not None) == free, f"{name} is in a pool, or not, wrongly")
     _expect(executor.attached or executor.entry is None, f"{name} is gone and takes work")
     if executor.entry is not None:
-        _expect(executor.entry[0] == load and executor.entry in executor.pool, f"{name} stands in the wrong place")
+        _expect(executor.entry[1] == load and executor.entry in executor.pool, f"{name} stands in the wrong place")

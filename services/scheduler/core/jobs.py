@@ -6,8 +6,10 @@ Only the lifecycle changes these objects. Each has a way in (from a snapshot) an
 from __future__ import annotations
 
 import heapq
+from collections import Counter, deque
 
 from services.scheduler.core.model import (
+    OPEN,
     AttemptRef,
     JobSnapshot,
     JobState,
@@ -19,6 +21,10 @@ from services.scheduler.core.model import (
     TaskState,
 )
 from services.scheduler.core.policies.base import JobView, StageView
+
+#: Of a program's stages that have ended policies see so many of the first, and of the latest: a decision about a job
+#: must not cost more after thousands of stages.
+SHOWN = 64
 
 
 class Task:
@@ -74,7 +80,7 @@ class Stage:
 
     __slots__ = (
         "again",
-        "blockers",  #: stages it still waits for: parents while WAITING, `waits_on` while EXPANDED
+        "blockers",  #: stages it still waits for (not `is_over`): parents while WAITING, `waits_on` while EXPANDED
         "dependents",  #: stages that count this one among their blockers
         "ended_at",
         "failure",
@@ -110,7 +116,8 @@ class Stage:
     def set_tasks(self, tasks: list[Task]) -> None:
         """Takes over the tasks and counts them."""
         self.tasks = tasks
-        self.ready = [index for index, task in enumerate(tasks) if task.state is TaskState.READY]
+        waits = self.state is StageState.WAITING  # a program's: its task is known before its parents have ended
+        self.ready = [] if waits else [index for index, task in enumerate(tasks) if task.state is TaskState.READY]
         self.running = sum(task.state is TaskState.RUNNING for task in tasks)
         self.unfinished = sum(task.state is not TaskState.SUCCEEDED for task in tasks)
         self.refresh_view()
@@ -129,6 +136,16 @@ class Stage:
             width=len(self.tasks),
             prompt_tokens=sum(task.spec.prompt_tokens for task in self.tasks),
         )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what waits for it may start: of a program, also if it failed, as that is for the program to judge."""
+        return self.state.is_done or (self.job.is_program and self.state is StageState.FAILED)
+
+    @property
+    def end(self) -> tuple[float, int]:
+        """When it ended; of two that ended at once, the one that was added later is the later one."""
+        return self.ended_at or 0.0, self.spec.position
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -170,13 +187,20 @@ class Job:
 
     __slots__ = (
         "cancel_requested",
+        "early",  #: of a program: how many of the first stages that ended are shown
         "ended_at",
         "failure",
+        "is_program",  #: a program adds its stages, or did so until it was closed
+        "late",  #: of a program: the latest stages that ended and are shown, without the first
+        "latest",  #: of a program: the stage that ended last
+        "names",  #: of a program: how many stages each name has
+        "open",  #: the program may add stages
         "queued",  #: its stages that have READY tasks, in the order in which they were queued
+        "shown",  #: by id: the stages that policies see
         "stages",
         "started_at",
         "state",
-        "unfinished",  #: stages that are not done
+        "unfinished",  #: stages that are not over
         "version",
         "view",
     )
@@ -188,18 +212,30 @@ class Job:
         self.ended_at = snapshot.ended_at
         self.failure = snapshot.failure
         self.cancel_requested = snapshot.cancel_requested
+        self.is_program = snapshot.structure == OPEN
+        self.open = snapshot.open
+        self.names: Counter[str] = Counter()
         self.view = JobView(
             job_id=snapshot.job_id,
             application=snapshot.application,
             structure=snapshot.structure,
             arrival=snapshot.arrival,
             order=snapshot.order,
+            open=snapshot.open,
         )
         self.queued: dict[Stage, None] = {}
         self.stages: dict[str, Stage] = {}
-        self.view.stages = self.stages
+        self.shown: dict[str, Stage] = {} if self.is_program else self.stages
+        self.view.stages = self.shown
+        self.early = 0
+        self.late: deque[Stage] = deque()
         self.unfinished = 0
         stages = [self.add(stage) for stage in snapshot.stages]
+        ended = [stage for stage in stages if stage.ended_at is not None]
+        self.latest: Stage | None = None
+        if self.is_program:
+            for stage in sorted(ended, key=lambda one: one.end):
+                self.retire(stage)
         for stage in stages:
             self.block(stage, stage.needs)
             self.view.running_tasks += stage.running
@@ -210,14 +246,28 @@ class Job:
         """Makes the stage one of the job's; its blockers are counted by `block`."""
         stage = Stage(self, snapshot)
         self.stages[snapshot.spec.stage_id] = stage
-        self.unfinished += not stage.state.is_done
+        self.unfinished += not stage.is_over
+        if self.is_program:
+            self.names[snapshot.spec.name] += 1
+            self.shown[snapshot.spec.stage_id] = stage
         return stage
 
+    def retire(self, stage: Stage) -> None:
+        """A program's stage has ended: it is shown for as long as it is one of the first or the latest."""
+        if self.latest is None or stage.end >= self.latest.end:
+            self.latest = stage
+        if self.early < SHOWN:
+            self.early += 1
+            return
+        self.late.append(stage)
+        if len(self.late) > SHOWN:
+            del self.shown[self.late.popleft().spec.stage_id]
+
     def block(self, stage: Stage, needs: tuple[str, ...]) -> None:
-        """Lets the stage wait for those of `needs` that are not done."""
+        """Lets the stage wait for those of `needs` that are not over."""
         blockers = [self.stages[stage_id] for stage_id in needs]
         for blocker in blockers:
-            if not blocker.state.is_done:
+            if not blocker.is_over:
                 blocker.dependents.append(stage)
                 stage.blockers += 1
 
@@ -251,6 +301,7 @@ class Job:
             ended_at=self.ended_at,
             failure=self.failure,
             cancel_requested=self.cancel_requested,
+            open=self.open,
         )
 
 

@@ -57,6 +57,7 @@ class Lifecycle:
 
     def __init__(self, fleet: Fleet, queue: ReadyQueue) -> None:
         self.jobs: dict[str, Job] = {}
+        self.programs: dict[str, Job] = {}  #: those that are open
         self.ended: dict[str, Job] = {}  #: by the latest batch, kept for readers until the next one
         self.alarms: Ordered[Alarm, Task] = Ordered()
         self.queue = queue
@@ -76,12 +77,15 @@ class Lifecycle:
     def forget_ended(self) -> None:
         """Forgets the jobs that the latest batch has ended."""
         for job in self.ended.values():
-            job.stages.clear()  # breaks the reference cycle, so that the memory is free at once
+            job.stages.clear()  # breaks the reference cycles, so that the memory is free at once
+            job.shown.clear()
+            job.late.clear()
         self.ended.clear()
 
     def reorder(self, queue: ReadyQueue) -> None:
         """Moves all waiting stages to an empty queue with another policy."""
         for job in self.jobs.values():
+            job.view.memo.clear()
             for stage in job.queued:
                 queue.put(stage)
         self.queue = queue
@@ -98,6 +102,8 @@ class Lifecycle:
             self._emit_job(snapshot.job_id, after(JOB, snapshot.state, JobTrigger.FAILED), failure)
             return
         job = self.jobs[snapshot.job_id] = Job(snapshot)
+        if job.open:
+            self.programs[snapshot.job_id] = job
         if job.state is JobState.PENDING:
             job.started_at = self.at
             self._move_job(job, JobTrigger.ADMITTED)
@@ -151,7 +157,7 @@ class Lifecycle:
             if tokens is not None:
                 task.spec = replace(task.spec, prompt_tokens=tokens, counted=True)
         stage.refresh_view()
-        self.queue.touch(stage.job, Moment.TOKENS_COUNTED)
+        self._touch(stage.job, Moment.TOKENS_COUNTED)
 
     # ---- what happens to attempts ------------------------------------------------------------------------------
     # In all of these the attempt's slot has been freed already.
@@ -259,7 +265,7 @@ class Lifecycle:
         stage.running -= 1
         stage.job.view.running_tasks -= 1
         self._move_task(stage, index, trigger)
-        self.queue.touch(stage.job, Moment.TASK_ENDED)
+        self._touch(stage.job, Moment.TASK_ENDED)
 
     # ---- stages going forward ----------------------------------------------------------------------------------
 
@@ -289,6 +295,9 @@ class Lifecycle:
         """All that the stage waited for is done. Returns it if it is done itself, for `_finish_stage`."""
         if stage.state is StageState.EXPANDED and not stage.again:
             return [(stage, StageTrigger.STAGES_DONE)]
+        if stage.state is StageState.WAITING and stage.tasks:
+            self._release(stage, stage.tasks, StageTrigger.PARENTS_ENDED)
+            return []
         self._unfold(stage, StageTrigger.AGAIN if stage.again else StageTrigger.PARENTS_DONE)
         return []
 
@@ -311,9 +320,14 @@ class Lifecycle:
         )
 
     def _add_tasks(self, stage: Stage, specs: tuple[TaskSpec, ...]) -> None:
+        self._release(stage, [Task(TaskSnapshot(spec=spec)) for spec in specs], StageTrigger.TASKS_ADDED)
+
+    def _release(self, stage: Stage, tasks: list[Task], trigger: StageTrigger) -> None:
+        """Lets the tasks wait for slots."""
         stage.ready_at = self.at
-        stage.set_tasks([Task(TaskSnapshot(spec=spec)) for spec in specs])
-        self._move_stage(stage, StageTrigger.TASKS_ADDED)
+        self._move_stage(stage, trigger)
+        stage.set_tasks(tasks)
+        self._touch(stage.job, Moment.STAGE_READY)
         self.queue.put(stage)
 
     def _add_stages(self, stage: Stage, specs: tuple[StageSpec, ...], *, again: bool) -> None:
@@ -327,7 +341,7 @@ class Lifecycle:
         stage.waits_on = tuple([spec.stage_id for spec in specs])
         self._move_stage(stage, StageTrigger.STAGES_ADDED)
         job.block(stage, stage.waits_on)
-        self.queue.touch(job, Moment.STAGES_ADDED)
+        self._touch(job, Moment.STAGES_ADDED)
         for one in added:
             if one.blockers == 0:
                 self._unblock(one)
@@ -344,11 +358,13 @@ class Lifecycle:
 
     def _finish_stage(self, stage: Stage, trigger: StageTrigger) -> None:
         """The stage is done, and with it perhaps others that waited for it, and the job."""
-        self.queue.touch(stage.job, Moment.STAGE_ENDED)
+        self._touch(stage.job, Moment.STAGE_ENDED)
         finished = [(stage, trigger)]  # no recursion: expansions may be nested deeply
         while finished:
             done, how = finished.pop()
             self._move_stage(done, how)
+            if done.job.is_program:
+                done.job.retire(done)
             done.job.unfinished -= 1
             dependents, done.dependents = done.dependents, []
             for dependent in dependents:
@@ -360,13 +376,17 @@ class Lifecycle:
     # ---- stopping ----------------------------------------------------------------------------------------------
 
     def _fail_stage(self, stage: Stage, failure: Failure) -> None:
-        """Asks for a fallback, once, if the stage may have one; else the stage fails and stops its job."""
+        """Asks for a fallback, once, if the stage may have one; else the stage fails, and stops its job unless that
+        is a program's."""
         if stage.spec.recoverable and stage.failure is None:
             stage.failure = failure
             self._drop_tasks(stage)
             self._unfold(stage, StageTrigger.RECOVERING)
             return
         stage.failure = stage.failure or failure
+        if stage.job.is_program:
+            self._finish_stage(stage, StageTrigger.FAILED)
+            return
         self._move_stage(stage, StageTrigger.FAILED)
         self._stop_job(stage.job, failure)
 
@@ -412,14 +432,20 @@ class Lifecycle:
             self._end_job(job, JobTrigger.CANCELLED if job.cancel_requested else JobTrigger.FAILED)
 
     def _end_if_done(self, job: Job) -> None:
-        if job.unfinished == 0 and job.state is JobState.RUNNING:
+        if job.unfinished == 0 and job.state is JobState.RUNNING and not job.open:
             self._end_job(job, JobTrigger.STAGES_DONE)
 
     def _end_job(self, job: Job, trigger: JobTrigger) -> None:
         job.ended_at = self.at
         del self.jobs[job.view.job_id]
+        self.programs.pop(job.view.job_id, None)
         self.ended[job.view.job_id] = job
         self._move_job(job, trigger)
+
+    def _touch(self, job: Job, moment: Moment) -> None:
+        """The job has shown something."""
+        job.view.show(self.at)
+        self.queue.touch(job, moment)
 
     # ---- finding, moving, telling ------------------------------------------------------------------------------
 

@@ -12,12 +12,20 @@ from typing import Any
 
 from services.scheduler.core import events
 from services.scheduler.core.effects import CancelAttempt, Dispatch, Effect
-from services.scheduler.core.executors import Fleet
+from services.scheduler.core.executors import Executor, Fleet
 from services.scheduler.core.jobs import Job
-from services.scheduler.core.lifecycle import Lifecycle
-from services.scheduler.core.model import AttemptRef, JobSnapshot, PolicySettings, StageSnapshot, TaskSnapshot
-from services.scheduler.core.policies import UnknownPolicy, make_policy
-from services.scheduler.core.policies.base import JobView, Policy
+from services.scheduler.core.model import (
+    AttemptRef,
+    JobSnapshot,
+    PolicySettings,
+    StageSnapshot,
+    StageSpec,
+    TaskSnapshot,
+)
+from services.scheduler.core.policies import NOTHING, UnknownPolicy, make_policy
+from services.scheduler.core.policies.base import JobView, Knowledge, PlacingPolicy, Policy
+from services.scheduler.core.policies.explaining import BelievingPolicy, parts
+from services.scheduler.core.programs import Problem, ProgramLifecycle, problem
 from services.scheduler.core.queue import Choice, ReadyQueue
 from services.scheduler.core.views import Counts, ExecutorView, QueueEntry
 
@@ -34,20 +42,23 @@ class SchedulerMachine:
         self,
         policy: PolicySettings,
         *,
-        policies: Callable[[PolicySettings], Policy] = make_policy,
+        knowledge: Knowledge = NOTHING,
+        policies: Callable[[PolicySettings, Knowledge], Policy] = make_policy,
         decisions: int = 0,
     ) -> None:
-        """Args: `policies` makes a policy of its settings (default: the registry, `make_policy`); `decisions`: how many
-        were taken before a recovery, so that `Dispatch.number` goes on from there.
+        """Args: `knowledge`: what policies know besides the jobs, to begin with; `policies` makes a policy of its
+        settings and that (default: the registry, `make_policy`); `decisions`: how many were taken before a recovery,
+        so that `Dispatch.number` goes on from there.
 
         Raises:
             UnknownPolicy: the settings name no policy, or give it bad parameters.
         """
         self._policies = policies
+        self._knowledge = knowledge
         self._settings = policy
         self._decisions = decisions
         self._fleet = Fleet()
-        self._lifecycle = Lifecycle(self._fleet, ReadyQueue(policies(policy), policy.ageing_seconds))
+        self._lifecycle = ProgramLifecycle(self._fleet, self._queue(policies(policy, knowledge)))
 
     def handle(self, event: events.Event) -> list[Effect]:
         """Applies one event, then fills free slots. Returns the effects in the order in which they came to be."""
@@ -81,6 +92,16 @@ class SchedulerMachine:
         return self._settings
 
     @property
+    def policy(self) -> Policy:
+        """What ranks by these settings and by what is known now."""
+        return self._policy
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What policies know besides the jobs."""
+        return self._knowledge
+
+    @property
     def decisions(self) -> int:
         """Number of the latest `Dispatch`."""
         return self._decisions
@@ -92,6 +113,19 @@ class SchedulerMachine:
     def job_ids(self) -> list[str]:
         """Active jobs, in the order of their admission."""
         return list(self._lifecycle.jobs)
+
+    def idle_programs(self) -> list[str]:
+        """Open jobs of which no stage waits or runs."""
+        return [job_id for job_id, job in self._lifecycle.programs.items() if not job.unfinished]
+
+    def addition_problem(self, job_id: str, stage: StageSpec) -> Problem | None:
+        """What is in the way of adding the stage to the job."""
+        return problem(self._lifecycle.jobs.get(job_id), stage)
+
+    def is_open(self, job_id: str) -> bool:
+        """Whether the job is active and its program may add stages."""
+        job = self._lifecycle.programs.get(job_id)
+        return job is not None and not job.stopping
 
     def snapshot(self, job_id: str) -> JobSnapshot:
         """The whole job as a value that `JobAdmitted` takes back.
@@ -169,14 +203,21 @@ class SchedulerMachine:
         """Dispatches until no waiting task has an executor with a free slot: no slot is left free on purpose."""
         lifecycle, place = self._lifecycle, self._fleet.place
         while (choice := lifecycle.queue.choose(lifecycle.at, place, self._decisions + 1)) is not None:
-            self._dispatch(choice)
+            self._dispatch(choice, choice.executor)
+            for _ in range(min(choice.tasks - 1, len(choice.stage.ready))):
+                executor = place(choice.stage.spec.requirement)
+                if executor is None:
+                    break
+                self._dispatch(choice, executor)
 
-    def _dispatch(self, choice: Choice) -> None:
-        lifecycle, stage, executor_id = self._lifecycle, choice.stage, choice.executor.executor_id
+    def _dispatch(self, choice: Choice, executor: Executor) -> None:
+        lifecycle, stage, executor_id = self._lifecycle, choice.stage, executor.executor_id
+        job, view, policy = stage.job.view, stage.view, self._policy
+        assert view is not None
         waiting_stages = len(lifecycle.queue)
         index, waited_seconds = lifecycle.started(stage, executor_id)
         ref = stage.ref(index)
-        self._fleet.hold(choice.executor, ref)
+        self._fleet.hold(executor, ref)
         self._decisions += 1
         lifecycle.effects.append(
             Dispatch(
@@ -191,6 +232,10 @@ class SchedulerMachine:
                 rule=choice.rule,
                 waited_seconds=waited_seconds,
                 waiting_stages=waiting_stages,
+                parts=parts(policy, job, view),
+                more=tuple(policy.stage_figures(job, view))
+                if choice.rule == "explore" and isinstance(policy, BelievingPolicy)
+                else (),
             )
         )
 
@@ -201,6 +246,12 @@ class SchedulerMachine:
 
     def _on_job_cancel_requested(self, event: events.JobCancelRequested) -> None:
         self._lifecycle.cancel(event.job_id, event.reason)
+
+    def _on_stage_added(self, event: events.StageAdded) -> None:
+        self._lifecycle.add_stage(event)
+
+    def _on_job_closed(self, event: events.JobClosed) -> None:
+        self._lifecycle.close(event)
 
     def _on_stage_unfolded(self, event: events.StageUnfolded) -> None:
         self._lifecycle.unfolded(event)
@@ -229,6 +280,7 @@ class SchedulerMachine:
 
     def _on_executor_attached(self, event: events.ExecutorAttached) -> None:
         executor = self._fleet.attach(event)
+        self._measure_speeds()
         runs = dict.fromkeys(event.running)
         self._lose(ref for ref in executor.running if ref not in runs)
         for ref in runs:
@@ -267,11 +319,34 @@ class SchedulerMachine:
 
     def _on_policy_changed(self, event: events.PolicyChanged) -> None:
         try:
-            policy = self._policies(event.policy)
+            policy = self._policies(event.policy, self._knowledge)
         except UnknownPolicy:
             return  # whoever lets operators change the policy tells them; the machine keeps the one it has
         self._settings = event.policy
-        self._lifecycle.reorder(ReadyQueue(policy, event.policy.ageing_seconds))
+        self._lifecycle.reorder(self._queue(policy))
+
+    def _on_profile_changed(self, event: events.ProfileChanged) -> None:
+        self._know(self._knowledge.with_profile(event.profile))
+
+    def _on_calibration_changed(self, event: events.CalibrationChanged) -> None:
+        self._fleet.calibrate(event.executor_id, event.calibration)
+        self._measure_speeds()
+
+    def _measure_speeds(self) -> None:
+        """Takes over what is known of the engines by now, if it is news."""
+        speeds = self._fleet.speeds()
+        if speeds is not None and speeds != (self._knowledge.beliefs.work, self._knowledge.slowdown):
+            self._know(self._knowledge.with_speeds(*speeds))
+
+    def _know(self, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+        self._lifecycle.reorder(self._queue(self._policies(self._settings, knowledge)))
+
+    def _queue(self, policy: Policy) -> ReadyQueue:
+        """An empty queue in the order of the policy, which also has a say in where tasks go."""
+        self._policy = policy
+        self._fleet.place_by_speed(isinstance(policy, PlacingPolicy) and policy.by_speed)
+        return ReadyQueue(policy, self._settings.ageing_seconds)
 
     def _lose(self, refs: Iterable[AttemptRef]) -> None:
         # By name and not by age: a machine that was recovered does not know which attempt is older.
@@ -283,6 +358,8 @@ class SchedulerMachine:
 _HANDLERS: dict[type[events.Event], Callable[[SchedulerMachine, Any], None]] = {
     events.JobAdmitted: SchedulerMachine._on_job_admitted,
     events.JobCancelRequested: SchedulerMachine._on_job_cancel_requested,
+    events.StageAdded: SchedulerMachine._on_stage_added,
+    events.JobClosed: SchedulerMachine._on_job_closed,
     events.StageUnfolded: SchedulerMachine._on_stage_unfolded,
     events.UnfoldFailed: SchedulerMachine._on_unfold_failed,
     events.PromptTokensCounted: SchedulerMachine._on_prompt_tokens_counted,
@@ -297,4 +374,6 @@ _HANDLERS: dict[type[events.Event], Callable[[SchedulerMachine, Any], None]] = {
     events.AttemptLost: SchedulerMachine._on_attempt_gone,
     events.TimerFired: SchedulerMachine._on_timer_fired,
     events.PolicyChanged: SchedulerMachine._on_policy_changed,
+    events.ProfileChanged: SchedulerMachine._on_profile_changed,
+    events.CalibrationChanged: SchedulerMachine._on_calibration_changed,
 }

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+OPEN = "open"  #: structure of a job whose stages a program adds while it goes
+
 
 class StageKind(StrEnum):
     LLM = "LLM"
@@ -157,12 +159,13 @@ class JobSnapshot:
     arrival: float  #: when it was accepted; JCT counts from here
     order: int  #: breaks ties between equal arrivals: intake sequence, or line of a workload
     stages: tuple[StageSnapshot, ...]
-    structure: str = "static"  #: set by the planner: "generated", "chain+width", "chain", "width" or "static"
+    structure: str = "static"  #: set by the planner: "generated", "chain+width", "chain", "width", "static" or OPEN
     state: JobState = JobState.PENDING
     started_at: float | None = None
     ended_at: float | None = None
     failure: Failure | None = None
     cancel_requested: bool = False  #: CANCELLING ends as CANCELLED, else as FAILED
+    open: bool = False  #: its program may add stages: it is not done when its stages are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,3 +176,6 @@ class PolicySettings:
     application_order: tuple[str, ...] = ()  #: ps-tcs
     ageing_seconds: float | None = None  #: a stage that has waited longer goes first; None: no guard
     seed: int = 0  #: of policies that look random
+    epsilon: float | None = None  #: llmsched: how often it looks for information; None: 0.2
+    sample_ratio: float | None = None  #: llmsched: share of a stage's tasks that are enough for that; None: 0.3
+    without: tuple[str, ...] = ()  #: gittins, llmsched: ingredients that are left out, for comparison

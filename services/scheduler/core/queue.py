@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,7 @@ from sortedcontainers import SortedKeyList  # type: ignore[import-untyped]
 
 from services.scheduler.core.executors import Executor
 from services.scheduler.core.jobs import Job, Stage
-from services.scheduler.core.policies.base import DrawingPolicy, Key, Moment, Policy
+from services.scheduler.core.policies.base import Candidate, DrawingPolicy, ExploringPolicy, Key, Moment, Policy
 
 K = TypeVar("K", bound=tuple[Any, ...])
 T = TypeVar("T")
@@ -128,7 +128,8 @@ class Choice:
     stage: Stage
     executor: Executor
     key: Key  #: the policy's
-    rule: str  #: "policy" or "ageing"
+    rule: str  #: "policy", "explore" or "ageing"
+    tasks: int = 1  #: how many of its tasks go, if there are slots for them
 
 
 class Line:
@@ -144,17 +145,26 @@ class Line:
 class ReadyQueue:
     """Stages with READY tasks, in the order of a policy, a line for each requirement.
 
-    A stage's key is computed when it is put in, and again after those moments of its job that the policy names.
+    A stage's key is computed after it was put in, and again after those moments of its job that the policy names: not
+    at once, but when a decision needs it, so that a batch of events pays once.
     """
 
-    __slots__ = ("_ageing_seconds", "_draw", "_policy", "_stale", "lines")
+    __slots__ = ("_ageing_seconds", "_draw", "_explorer", "_lines", "_new", "_policy", "_stale")
 
     def __init__(self, policy: Policy, ageing_seconds: float | None) -> None:
         self._policy = policy
         self._draw: Draw | None = policy.draw if isinstance(policy, DrawingPolicy) else None
+        self._explorer = policy if isinstance(policy, ExploringPolicy) else None
         self._ageing_seconds = ageing_seconds
-        self._stale: dict[Job, None] = {}  #: jobs whose keys must be computed again; a dict keeps their order
-        self.lines: dict[str, Line] = {}
+        self._new: dict[Stage, None] = {}  #: stages without a key yet; a dict keeps their order
+        self._stale: dict[Job, None] = {}  #: jobs whose keys must be computed again
+        self._lines: dict[str, Line] = {}
+
+    @property
+    def lines(self) -> Mapping[str, Line]:
+        """By requirement; none is empty."""
+        self.settle()
+        return self._lines
 
     def __len__(self) -> int:
         return sum(len(line.by_key) for line in self.lines.values())
@@ -165,24 +175,22 @@ class ReadyQueue:
 
     def put(self, stage: Stage) -> None:
         """Adds a stage that has READY tasks."""
-        line = self.lines.get(stage.spec.requirement)
-        if line is None:
-            line = self.lines[stage.spec.requirement] = Line(Ordered() if self._draw is None else Indexed())
         stage.job.queued[stage] = None
-        line.by_key.put(stage, self.key(stage))
-        if self._ageing_seconds is not None:
-            line.by_age.put(stage, age(stage))
+        self._new[stage] = None
 
     def discard(self, stage: Stage) -> None:
         """Takes the stage out, if it is there."""
         if stage not in stage.job.queued:
             return
         del stage.job.queued[stage]
-        line = self.lines[stage.spec.requirement]
+        self._new.pop(stage, None)
+        line = self._lines.get(stage.spec.requirement)
+        if line is None:
+            return
         line.by_key.discard(stage)
         line.by_age.discard(stage)
         if not len(line.by_key):
-            del self.lines[stage.spec.requirement]
+            del self._lines[stage.spec.requirement]
 
     def key(self, stage: Stage) -> Rank:
         """The policy's key, with names behind it in case the policy left a tie."""
@@ -195,11 +203,24 @@ class ReadyQueue:
             self._stale[job] = None
 
     def settle(self) -> None:
-        """Computes the keys that are out of date. Put off until a decision needs them, so that a batch pays once."""
+        """Computes the keys that are missing or out of date."""
+        for stage in self._new:
+            if stage.job not in self._stale:
+                self._file(stage)
         for job in self._stale:
             for stage in job.queued:
-                self.lines[stage.spec.requirement].by_key.put(stage, self.key(stage))
+                self._file(stage)
+        self._new.clear()
         self._stale.clear()
+
+    def _file(self, stage: Stage) -> None:
+        """Gives the stage its place."""
+        line = self._lines.get(stage.spec.requirement)
+        if line is None:
+            line = self._lines[stage.spec.requirement] = Line(Ordered() if self._draw is None else Indexed())
+        line.by_key.put(stage, self.key(stage))
+        if self._ageing_seconds is not None and stage in self._new:
+            line.by_age.put(stage, age(stage))
 
     def choose(self, at: float, place: Place, decision: int) -> Choice | None:
         """The stage that goes at this decision (from 1), of those for whose requirement `place` has an executor.
@@ -211,6 +232,8 @@ class ReadyQueue:
         self.settle()
         if self._ageing_seconds is not None and (oldest := self._oldest(at, place)) is not None:
             return oldest
+        if self._explorer is not None:
+            return self._explored(place, self._explorer, decision)
         return self._first(place) if self._draw is None else self._drawn(place, self._draw, decision)
 
     def _oldest(self, at: float, place: Place) -> Choice | None:
@@ -236,6 +259,22 @@ class ReadyQueue:
             if best is None or head[0] < best[0]:
                 best = (*head, executor)
         return None if best is None else Choice(best[1], best[2], best[0][0], "policy")
+
+    def _explored(self, place: Place, explorer: ExploringPolicy, decision: int) -> Choice | None:
+        """All tasks of the head; or, if the policy explores, as many as it wants of the stage that it wants."""
+        head = self._first(place)
+        if head is None or not explorer.explores(decision):
+            return None if head is None else replace(head, tasks=len(head.stage.ready))
+        free = {requirement: executor for requirement in self._lines if (executor := place(requirement)) is not None}
+        able = [(rank, one) for requirement in sorted(free) for rank, one in self._lines[requirement].by_key.items()]
+        able.sort(key=itemgetter(0))
+        found = explorer.explore(
+            [Candidate(one.job.view, one.view, len(one.tasks) - len(one.ready)) for _, one in able if one.view]
+        )
+        if found is None:
+            return replace(head, tasks=len(head.stage.ready))
+        (key, _, _), stage = able[found[0]]
+        return Choice(stage, free[stage.spec.requirement], key, "explore", found[1])
 
     def _drawn(self, place: Place, draw: Draw, decision: int) -> Choice | None:
         """The stage that is drawn: first the line, by a place in all of them in one row, then the place in the line.

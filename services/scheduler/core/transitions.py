@@ -27,6 +27,7 @@ class JobTrigger(StrEnum):
 
 class StageTrigger(StrEnum):
     PARENTS_DONE = "parents done"
+    PARENTS_ENDED = "parents ended, task known"
     SKIPPED = "condition false"
     EMPTY = "nothing to do"
     TASKS_ADDED = "tasks added"
@@ -73,6 +74,7 @@ JOB: Mapping[JobState, Mapping[JobTrigger, JobState]] = {
 STAGE: Mapping[StageState, Mapping[StageTrigger, StageState]] = {
     StageState.WAITING: {
         StageTrigger.PARENTS_DONE: StageState.UNFOLDING,
+        StageTrigger.PARENTS_ENDED: StageState.READY,
         StageTrigger.STOPPED: StageState.CANCELLED,
     },
     StageState.UNFOLDING: {

@@ -6,10 +6,11 @@ a log can be read whatever policy, history or version of the machine wrote it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from services.scheduler.core.events import StageUnfolded
+from services.scheduler.core.events import StageAdded, StageUnfolded
 from services.scheduler.core.model import (
     JobSnapshot,
     JobState,
@@ -78,6 +79,9 @@ class RecordedJob:
         #: that its stages waited for the planner
         self.unfold_seconds: float = 0.0 if known is None else known.unfold_seconds
         self.stages = {stage.spec.stage_id: RecordedStage.of(stage) for stage in snapshot.stages}
+        self._names = Counter(stage.spec.name for stage in self.stages.values())
+        #: Stages, the latest last.
+        self._ended = sorted((key for key, one in self.stages.items() if one.ended_at is not None), key=self._end)
         for stage in self.stages.values():
             self._set_origins(stage, stage.waits_on, stage.unfolding)
         for stage_id, stage in ({} if known is None else known.stages).items():
@@ -96,6 +100,28 @@ class RecordedJob:
     @property
     def is_rerun(self) -> bool:
         return any(self.taken_over(stage) for stage in self.stages.values())
+
+    def added(self, event: StageAdded) -> None:
+        """The machine has accepted this stage of a program, and says of it what it says."""
+        stage_id, parents = event.stage.stage_id, event.stage.parents
+        if stage_id in self.stages:
+            return
+        # Events of one batch come before what they led to, so that what ends in the same batch made nothing yet: no
+        # program can have seen it.
+        ended = [one for one in parents if self.stages[one].ended_at is not None] or self._ended[-1:]
+        latest = max(ended, key=self._end, default=None)
+        spec = replace(
+            event.stage,
+            occurrence=self._names[event.stage.name],
+            position=len(self.stages),
+            generated_by=latest,
+        )
+        self._names[spec.name] += 1
+        self.stages[stage_id] = RecordedStage(spec=spec, tasks=[TaskSnapshot(spec=event.task)])
+
+    def _end(self, stage_id: str) -> tuple[float, int]:
+        stage = self.stages[stage_id]
+        return stage.ended_at or 0.0, stage.spec.position
 
     def unfolded(self, answer: StageUnfolded) -> None:
         """The machine has accepted this answer of the planner."""
@@ -126,6 +152,8 @@ class RecordedJob:
         if stage is not None:
             stage.state = state
             stage.ended_at = at if state.is_final else None
+            if state.is_final:
+                self._ended.append(stage_id)
 
     def job_changed(self, state: JobState, at: float) -> None:
         self.state = state

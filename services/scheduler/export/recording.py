@@ -23,6 +23,7 @@ from services.scheduler.core.events import (
     JobAdmitted,
     PolicyChanged,
     PromptTokensCounted,
+    StageAdded,
     StageUnfolded,
     UnfoldFailed,
 )
@@ -71,8 +72,13 @@ class Recording:
             for effect in record.effects
             if isinstance(effect, StageChanged) and effect.state in _UNFOLDED
         }
+        added = {
+            (effect.job_id, effect.stage_id)
+            for effect in record.effects
+            if isinstance(effect, StageChanged) and effect.state is StageState.WAITING
+        }
         for event in record.events:
-            self._happened(event, accepted, unfolded)
+            self._happened(event, accepted, unfolded, added)
         # An effect has the time of its event; a dispatch that of the last one, and all that has no cause in the batch.
         times = {event.cause: event.at for event in record.events}
         latest = record.events[-1].at
@@ -82,12 +88,16 @@ class Recording:
             else:
                 self._changed(effect, times.get(effect.cause, latest))
 
-    def _happened(self, event: Event, accepted: Set[AttemptRef], unfolded: Set[tuple[str, str]]) -> None:
+    def _happened(
+        self, event: Event, accepted: Set[AttemptRef], unfolded: Set[tuple[str, str]], added: Set[tuple[str, str]]
+    ) -> None:
         match event:
             case JobAdmitted(job=snapshot):
                 if snapshot.job_id not in self._active and not snapshot.state.is_final:
                     self._active.add(snapshot.job_id)
                     self.jobs[snapshot.job_id] = RecordedJob(snapshot, self.jobs.get(snapshot.job_id))
+            case StageAdded() if (event.job_id, event.stage.stage_id) in added and event.job_id in self._active:
+                self.jobs[event.job_id].added(event)
             case StageUnfolded():
                 self._answered(event)
                 if (event.job_id, event.stage_id) in unfolded and event.job_id in self._active:

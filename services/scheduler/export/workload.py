@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import fsum
 
 from services.profiler.core.trace import TraceJob
-from services.scheduler.core.model import JobState, PolicySettings
+from services.scheduler.core.model import OPEN, JobState, PolicySettings
 from services.scheduler.export.fit import Fit, fit
 from services.scheduler.export.fleet import Shape
 from services.scheduler.export.jobs import RecordedJob
@@ -147,7 +147,8 @@ def _workload(jobs: Sequence[RecordedJob]) -> tuple[TraceJob, ...]:
         TraceJob(
             app=job.application,
             job_id=job.job_id,
-            structure=job.structure,  # type: ignore[arg-type]  # the machine's word for it is a text
+            # The machine's word for it is a text; how many steps a program takes shows itself as with a loop.
+            structure="chain" if job.structure == OPEN else job.structure,  # type: ignore[arg-type]
             stages=trace_stages(job, plans[job.application]),
             arrival_seconds=round(job.arrival - jobs[0].arrival, _MICROSECONDS),
             recorded_jct_seconds=None if job.jct is None else round(max(0.0, job.jct), _MICROSECONDS),

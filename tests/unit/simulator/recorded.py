@@ -33,3 +33,18 @@ def settings(policy: str = "fcfs", **more: Any) -> RunSettings:
     """Two engines with two slots each, and two tool slots."""
     cluster = ClusterShape(llm_executors=2, max_batch=2, tool_slots=2, batch_slowdown=0.0)
     return RunSettings(**{"policy": PolicySettings(name=policy), "cluster": cluster, "work": WORK, **more})
+
+
+#: Two sorts of jobs of one application: what a first call writes says how long the second will take.
+SHORT, LONG = (3, 2), (1, 40)
+
+
+def telling(sort: tuple[int, int], at: float | None = None, **more: Any) -> TraceJob:
+    """A job of two calls that write so many tokens."""
+    first, second = sort
+    return job(llm("ask", tokens=(first,)), llm("say", "ask", tokens=(second,)), at=at, app="telling", **more)
+
+
+def told() -> list[TraceJob]:
+    """A history of both sorts, in equal parts."""
+    return [telling(LONG if number % 2 else SHORT) for number in range(40)]

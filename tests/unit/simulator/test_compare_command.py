@@ -163,7 +163,7 @@ def test_files_that_break_the_format_are_named(tmp_path):
 
 
 def test_it_must_be_said_what_to_simulate(tmp_path):
-    assert "--parametric" in llmsched("--out", tmp_path, code=2).stderr
+    assert "--parametric" in llmsched("--parametric", "--traces", "builtin", "--out", tmp_path, code=2).stderr
     assert "finite" in llmsched("--parametric", "--load", "inf", "--out", tmp_path, code=2).stderr
 
 

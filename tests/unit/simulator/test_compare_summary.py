@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from services.common.drawing import Drawing, Scale, seconds, spread
 from services.scheduler.core import POLICIES
 from simulator.compare.palette import style
 from simulator.compare.study import Condition, Knows, StudyRun, knows
 from simulator.compare.summary import NothingToCompare, cells
-from simulator.compare.svg import Drawing, Scale, seconds, spread
 from simulator.compare.words import headline, verdict
 from simulator.metrics import summarise
 from simulator.run import RunResult

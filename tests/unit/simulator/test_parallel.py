@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from services.profiler.core.trace import TraceError, write_jobs
@@ -60,3 +65,36 @@ def test_the_first_error_ends_it_and_keeps_its_words(processes, tmp_path: Path):
 def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         run_all([Task(jobs=tmp_path / "none", settings=settings())] * 2, processes=2)
+
+
+#: Two runs that wait for ever, each for the other end of a pipe.
+STUCK = """
+import sys
+from pathlib import Path
+from simulator.parallel import Task, run_all
+from tests.unit.simulator.recorded import settings
+
+if __name__ == "__main__":
+    pipes = [Path(path) for path in sys.argv[1:]]
+    run_all([Task(jobs=pipe, settings=settings()) for pipe in pipes], processes=2)
+"""
+
+
+def test_a_killed_command_takes_its_processes_with_it(tmp_path: Path):
+    program = tmp_path / "stuck.py"
+    program.write_text(STUCK)
+    pipes = [tmp_path / "one", tmp_path / "two"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    command = subprocess.Popen([sys.executable, program, *pipes], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    ends = [os.open(pipe, os.O_WRONLY) for pipe in pipes]  # waits for the run that reads it
+    try:
+        below = psutil.Process(command.pid).children(recursive=True)
+        assert len(below) >= 3, "two runs and what started them"
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(30) == -signal.SIGTERM
+        _, alive = psutil.wait_procs(below, timeout=30)
+        assert not alive
+    finally:
+        for end in ends:
+            os.close(end)

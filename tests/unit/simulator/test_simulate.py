@@ -232,6 +232,28 @@ def test_a_cluster_file_says_what_options_do_not(simulate):
     assert (found["config"]["slowdowns"], found["config"]["batch_slowdown"]) == ([], 1.0)
 
 
+def test_a_calibration_file_says_how_fast_engines_are(simulate):
+    engine = {"prefill": 0.0, "steps": [1.0, 1.5], "weights": [9.0, 9.0], "prompts": 3.0}
+    Path("measured.json").write_text(json.dumps({"format": "llmsched-calibration/1", "calibration": engine}))
+    args = ["simulate", "w.jsonl", "--policy=fcfs", "--json=-"]
+    simulate(TWO, "--policy=fcfs")
+    found = report(CliRunner().invoke(cli, [*args, "--slowdown-table", "measured.json"]))
+    assert (found["config"]["slowdowns"], found["config"]["decode"]) == ([1.0, 1.5], 0.0155)
+    found = report(CliRunner().invoke(cli, [*args, "--cluster", "measured.json"]))
+    assert (found["config"]["slowdowns"], found["config"]["decode"], found["config"]["prefill"]) == (
+        [1.0, 1.5],
+        1.0,
+        0.0,
+    )
+
+
+def test_a_calibration_file_without_a_calibration_is_no_table(simulate):
+    Path("measured.json").write_text(json.dumps({"format": "llmsched-calibration/1"}))
+    simulate(TWO, "--policy=fcfs")
+    result = CliRunner().invoke(cli, ["simulate", "w.jsonl", "--policy=fcfs", "--slowdown-table", "measured.json"])
+    assert "measured.json: holds something other than numbers" in result.stderr
+
+
 def test_what_really_happened_stands_beside_what_is_simulated(simulate):
     ran = {"recorded_policy": "fcfs"}
     jobs = [

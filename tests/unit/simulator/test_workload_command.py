@@ -121,7 +121,7 @@ def test_a_rate_for_a_cluster_that_cannot_serve(llmsched):
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("make",), 2, ("--traces or --parametric", "nothing to make")),
+        (("make", "--parametric", "--traces", "builtin"), 2, ("--traces or --parametric", "nothing to make")),
         (("make", "--parametric", "--out", "w.jsonl"), 2, ("--out needs --jobs", "--load or --rate")),
         (("make", "--parametric", "--history-out", "h.jsonl"), 2, ("needs --history-jobs",)),
         ((*MAKE, "--rate", "1", "--app", "check"), 2, ("--mix and --app", "--load or --rate")),

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from llmsched.api.common.v1 import task_pb2 as llmsched_dot_api_dot_common_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'llmsched/api/executor/v1/executor.proto\x12\x18llmsched.api.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!llmsched/api/common/v1/task.proto\"S\n\nAttemptRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08stage_id\x18\x02 \x01(\t\x12\x12\n\ntask_index\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\xf5\x02\n\rAttachRequest\x12\x36\n\x08register\x18\x01 \x01(\x0b\x32\".llmsched.api.executor.v1.RegisterH\x00\x12\x38\n\theartbeat\x18\x02 \x01(\x0b\x32#.llmsched.api.executor.v1.HeartbeatH\x00\x12\x36\n\x08progress\x18\x03 \x01(\x0b\x32\".llmsched.api.executor.v1.ProgressH\x00\x12\x36\n\x08\x66inished\x18\x04 \x01(\x0b\x32\".llmsched.api.executor.v1.FinishedH\x00\x12\x41\n\x0etokens_counted\x18\x05 \x01(\x0b\x32\'.llmsched.api.executor.v1.TokensCountedH\x00\x12\x34\n\x07leaving\x18\x06 \x01(\x0b\x32!.llmsched.api.executor.v1.LeavingH\x00\x42\t\n\x07message\"\x91\x03\n\x08Register\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x35\n\x04kind\x18\x03 \x01(\x0e\x32\'.llmsched.api.executor.v1.Register.Kind\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x0e\n\x06models\x18\x05 \x03(\t\x12\r\n\x05tools\x18\x06 \x03(\t\x12>\n\x06labels\x18\x07 \x03(\x0b\x32..llmsched.api.executor.v1.Register.LabelsEntry\x12\x35\n\x07running\x18\x08 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x15\n\rcounts_tokens\x18\t \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_LLM\x10\x01\x12\r\n\tKIND_TOOL\x10\x02\"\xa0\x01\n\tHeartbeat\x12\x35\n\x07running\x18\x01 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x32\n\x04load\x18\x02 \x01(\x0b\x32$.llmsched.api.executor.v1.EngineLoad\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x17\n\x0flast_assignment\x18\x04 \x01(\x03\"C\n\nEngineLoad\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x13\n\x0btoken_usage\x18\x03 \x01(\x01\"z\n\x08Progress\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x19\n\x11\x63ompletion_tokens\x18\x04 \x01(\x03\"\xce\x02\n\x08\x46inished\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x34\n\x06result\x18\x02 \x01(\x0b\x32\".llmsched.api.common.v1.TaskResultH\x00\x12\x32\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1f.llmsched.api.common.v1.FailureH\x00\x12\x38\n\tcancelled\x18\x04 \x01(\x0b\x32#.llmsched.api.executor.v1.CancelledH\x00\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07outcome\"\x0b\n\tCancelled\"8\n\rTokensCounted\x12\x10\n\x08\x63ount_id\x18\x01 \x01(\x03\x12\x15\n\rprompt_tokens\x18\x02 \x03(\x03\"\t\n\x07Leaving\"\xf1\x02\n\x0e\x41ttachResponse\x12:\n\nregistered\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.RegisteredH\x00\x12\x32\n\x06\x61ssign\x18\x02 \x01(\x0b\x32 .llmsched.api.executor.v1.AssignH\x00\x12\x32\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32 .llmsched.api.executor.v1.CancelH\x00\x12\x30\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x1f.llmsched.api.executor.v1.DrainH\x00\x12?\n\rresult_stored\x18\x05 \x01(\x0b\x32&.llmsched.api.executor.v1.ResultStoredH\x00\x12=\n\x0c\x63ount_tokens\x18\x06 \x01(\x0b\x32%.llmsched.api.executor.v1.CountTokensH\x00\x42\t\n\x07message\"\xb1\x01\n\nRegistered\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x05stale\x18\x04 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\"\xf3\x01\n\x06\x41ssign\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x34\n\x07payload\x18\x02 \x01(\x0b\x32#.llmsched.api.common.v1.TaskPayload\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\x15\n\rstream_output\x18\x06 \x01(\x08\x12\x12\n\nassignment\x18\x07 \x01(\x03\"?\n\x06\x43\x61ncel\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\"\x07\n\x05\x44rain\"F\n\x0cResultStored\x12\x36\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\"O\n\x0b\x43ountTokens\x12\x10\n\x08\x63ount_id\x18\x01 \x01(\x03\x12.\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1f.llmsched.api.common.v1.LlmCall2y\n\x16\x45xecutorGatewayService\x12_\n\x06\x41ttach\x12\'.llmsched.api.executor.v1.AttachRequest\x1a(.llmsched.api.executor.v1.AttachResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'llmsched/api/executor/v1/executor.proto\x12\x18llmsched.api.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!llmsched/api/common/v1/task.proto\"S\n\nAttemptRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08stage_id\x18\x02 \x01(\t\x12\x12\n\ntask_index\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\xf5\x02\n\rAttachRequest\x12\x36\n\x08register\x18\x01 \x01(\x0b\x32\".llmsched.api.executor.v1.RegisterH\x00\x12\x38\n\theartbeat\x18\x02 \x01(\x0b\x32#.llmsched.api.executor.v1.HeartbeatH\x00\x12\x36\n\x08progress\x18\x03 \x01(\x0b\x32\".llmsched.api.executor.v1.ProgressH\x00\x12\x36\n\x08\x66inished\x18\x04 \x01(\x0b\x32\".llmsched.api.executor.v1.FinishedH\x00\x12\x41\n\x0etokens_counted\x18\x05 \x01(\x0b\x32\'.llmsched.api.executor.v1.TokensCountedH\x00\x12\x34\n\x07leaving\x18\x06 \x01(\x0b\x32!.llmsched.api.executor.v1.LeavingH\x00\x42\t\n\x07message\"\x91\x03\n\x08Register\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x35\n\x04kind\x18\x03 \x01(\x0e\x32\'.llmsched.api.executor.v1.Register.Kind\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x0e\n\x06models\x18\x05 \x03(\t\x12\r\n\x05tools\x18\x06 \x03(\t\x12>\n\x06labels\x18\x07 \x03(\x0b\x32..llmsched.api.executor.v1.Register.LabelsEntry\x12\x35\n\x07running\x18\x08 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x15\n\rcounts_tokens\x18\t \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_LLM\x10\x01\x12\r\n\tKIND_TOOL\x10\x02\"\xd6\x01\n\tHeartbeat\x12\x35\n\x07running\x18\x01 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x32\n\x04load\x18\x02 \x01(\x0b\x32$.llmsched.api.executor.v1.EngineLoad\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x17\n\x0flast_assignment\x18\x04 \x01(\x03\x12\x34\n\x05steps\x18\x05 \x01(\x0b\x32%.llmsched.api.executor.v1.EngineSteps\"y\n\x0b\x45ngineSteps\x12\x35\n\x06\x64\x65\x63ode\x18\x01 \x03(\x0b\x32%.llmsched.api.executor.v1.DecodeSteps\x12\x33\n\x07prefill\x18\x02 \x03(\x0b\x32\".llmsched.api.executor.v1.Prefills\"p\n\x0b\x44\x65\x63odeSteps\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x01\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0esquare_seconds\x18\x04 \x01(\x01\"\xad\x01\n\x08Prefills\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x05\x12\x0f\n\x07prompts\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rsquare_tokens\x18\x05 \x01(\x01\x12\x15\n\rtoken_seconds\x18\x06 \x01(\x01\x12\x16\n\x0esquare_seconds\x18\x07 \x01(\x01\"C\n\nEngineLoad\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x13\n\x0btoken_usage\x18\x03 \x01(\x01\"z\n\x08Progress\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x19\n\x11\x63ompletion_tokens\x18\x04 \x01(\x03\"\xce\x02\n\x08\x46inished\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x34\n\x06result\x18\x02 \x01(\x0b\x32\".llmsched.api.common.v1.TaskResultH\x00\x12\x32\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1f.llmsched.api.common.v1.FailureH\x00\x12\x38\n\tcancelled\x18\x04 \x01(\x0b\x32#.llmsched.api.executor.v1.CancelledH\x00\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07outcome\"\x0b\n\tCancelled\"8\n\rTokensCounted\x12\x10\n\x08\x63ount_id\x18\x01 \x01(\x03\x12\x15\n\rprompt_tokens\x18\x02 \x03(\x03\"\t\n\x07Leaving\"\xf1\x02\n\x0e\x41ttachResponse\x12:\n\nregistered\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.RegisteredH\x00\x12\x32\n\x06\x61ssign\x18\x02 \x01(\x0b\x32 .llmsched.api.executor.v1.AssignH\x00\x12\x32\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32 .llmsched.api.executor.v1.CancelH\x00\x12\x30\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x1f.llmsched.api.executor.v1.DrainH\x00\x12?\n\rresult_stored\x18\x05 \x01(\x0b\x32&.llmsched.api.executor.v1.ResultStoredH\x00\x12=\n\x0c\x63ount_tokens\x18\x06 \x01(\x0b\x32%.llmsched.api.executor.v1.CountTokensH\x00\x42\t\n\x07message\"\xb1\x01\n\nRegistered\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x05stale\x18\x04 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\"\xf3\x01\n\x06\x41ssign\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\x12\x34\n\x07payload\x18\x02 \x01(\x0b\x32#.llmsched.api.common.v1.TaskPayload\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\x15\n\rstream_output\x18\x06 \x01(\x08\x12\x12\n\nassignment\x18\x07 \x01(\x03\"?\n\x06\x43\x61ncel\x12\x35\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\"\x07\n\x05\x44rain\"F\n\x0cResultStored\x12\x36\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32$.llmsched.api.executor.v1.AttemptRef\"O\n\x0b\x43ountTokens\x12\x10\n\x08\x63ount_id\x18\x01 \x01(\x03\x12.\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1f.llmsched.api.common.v1.LlmCall2y\n\x16\x45xecutorGatewayService\x12_\n\x06\x41ttach\x12\'.llmsched.api.executor.v1.AttachRequest\x1a(.llmsched.api.executor.v1.AttachResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,33 +47,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTER_KIND']._serialized_start=975
   _globals['_REGISTER_KIND']._serialized_end=1032
   _globals['_HEARTBEAT']._serialized_start=1035
-  _globals['_HEARTBEAT']._serialized_end=1195
-  _globals['_ENGINELOAD']._serialized_start=1197
-  _globals['_ENGINELOAD']._serialized_end=1264
-  _globals['_PROGRESS']._serialized_start=1266
-  _globals['_PROGRESS']._serialized_end=1388
-  _globals['_FINISHED']._serialized_start=1391
-  _globals['_FINISHED']._serialized_end=1725
-  _globals['_CANCELLED']._serialized_start=1727
-  _globals['_CANCELLED']._serialized_end=1738
-  _globals['_TOKENSCOUNTED']._serialized_start=1740
-  _globals['_TOKENSCOUNTED']._serialized_end=1796
-  _globals['_LEAVING']._serialized_start=1798
-  _globals['_LEAVING']._serialized_end=1807
-  _globals['_ATTACHRESPONSE']._serialized_start=1810
-  _globals['_ATTACHRESPONSE']._serialized_end=2179
-  _globals['_REGISTERED']._serialized_start=2182
-  _globals['_REGISTERED']._serialized_end=2359
-  _globals['_ASSIGN']._serialized_start=2362
-  _globals['_ASSIGN']._serialized_end=2605
-  _globals['_CANCEL']._serialized_start=2607
-  _globals['_CANCEL']._serialized_end=2670
-  _globals['_DRAIN']._serialized_start=2672
-  _globals['_DRAIN']._serialized_end=2679
-  _globals['_RESULTSTORED']._serialized_start=2681
-  _globals['_RESULTSTORED']._serialized_end=2751
-  _globals['_COUNTTOKENS']._serialized_start=2753
-  _globals['_COUNTTOKENS']._serialized_end=2832
-  _globals['_EXECUTORGATEWAYSERVICE']._serialized_start=2834
-  _globals['_EXECUTORGATEWAYSERVICE']._serialized_end=2955
+  _globals['_HEARTBEAT']._serialized_end=1249
+  _globals['_ENGINESTEPS']._serialized_start=1251
+  _globals['_ENGINESTEPS']._serialized_end=1372
+  _globals['_DECODESTEPS']._serialized_start=1374
+  _globals['_DECODESTEPS']._serialized_end=1486
+  _globals['_PREFILLS']._serialized_start=1489
+  _globals['_PREFILLS']._serialized_end=1662
+  _globals['_ENGINELOAD']._serialized_start=1664
+  _globals['_ENGINELOAD']._serialized_end=1731
+  _globals['_PROGRESS']._serialized_start=1733
+  _globals['_PROGRESS']._serialized_end=1855
+  _globals['_FINISHED']._serialized_start=1858
+  _globals['_FINISHED']._serialized_end=2192
+  _globals['_CANCELLED']._serialized_start=2194
+  _globals['_CANCELLED']._serialized_end=2205
+  _globals['_TOKENSCOUNTED']._serialized_start=2207
+  _globals['_TOKENSCOUNTED']._serialized_end=2263
+  _globals['_LEAVING']._serialized_start=2265
+  _globals['_LEAVING']._serialized_end=2274
+  _globals['_ATTACHRESPONSE']._serialized_start=2277
+  _globals['_ATTACHRESPONSE']._serialized_end=2646
+  _globals['_REGISTERED']._serialized_start=2649
+  _globals['_REGISTERED']._serialized_end=2826
+  _globals['_ASSIGN']._serialized_start=2829
+  _globals['_ASSIGN']._serialized_end=3072
+  _globals['_CANCEL']._serialized_start=3074
+  _globals['_CANCEL']._serialized_end=3137
+  _globals['_DRAIN']._serialized_start=3139
+  _globals['_DRAIN']._serialized_end=3146
+  _globals['_RESULTSTORED']._serialized_start=3148
+  _globals['_RESULTSTORED']._serialized_end=3218
+  _globals['_COUNTTOKENS']._serialized_start=3220
+  _globals['_COUNTTOKENS']._serialized_end=3299
+  _globals['_EXECUTORGATEWAYSERVICE']._serialized_start=3301
+  _globals['_EXECUTORGATEWAYSERVICE']._serialized_end=3422
 # @@protoc_insertion_point(module_scope)

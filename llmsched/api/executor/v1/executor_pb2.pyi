@@ -75,16 +75,56 @@ class Register(_message.Message):
     def __init__(self, executor_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., kind: _Optional[_Union[Register.Kind, str]] = ..., slots: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., tools: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., counts_tokens: bool = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("running", "load", "healthy", "last_assignment")
+    __slots__ = ("running", "load", "healthy", "last_assignment", "steps")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
     LAST_ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     running: _containers.RepeatedCompositeFieldContainer[AttemptRef]
     load: EngineLoad
     healthy: bool
     last_assignment: int
-    def __init__(self, running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[_Union[EngineLoad, _Mapping]] = ..., healthy: bool = ..., last_assignment: _Optional[int] = ...) -> None: ...
+    steps: EngineSteps
+    def __init__(self, running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[_Union[EngineLoad, _Mapping]] = ..., healthy: bool = ..., last_assignment: _Optional[int] = ..., steps: _Optional[_Union[EngineSteps, _Mapping]] = ...) -> None: ...
+
+class EngineSteps(_message.Message):
+    __slots__ = ("decode", "prefill")
+    DECODE_FIELD_NUMBER: _ClassVar[int]
+    PREFILL_FIELD_NUMBER: _ClassVar[int]
+    decode: _containers.RepeatedCompositeFieldContainer[DecodeSteps]
+    prefill: _containers.RepeatedCompositeFieldContainer[Prefills]
+    def __init__(self, decode: _Optional[_Iterable[_Union[DecodeSteps, _Mapping]]] = ..., prefill: _Optional[_Iterable[_Union[Prefills, _Mapping]]] = ...) -> None: ...
+
+class DecodeSteps(_message.Message):
+    __slots__ = ("batch", "steps", "duration", "square_seconds")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    SQUARE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    batch: int
+    steps: float
+    duration: _duration_pb2.Duration
+    square_seconds: float
+    def __init__(self, batch: _Optional[int] = ..., steps: _Optional[float] = ..., duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., square_seconds: _Optional[float] = ...) -> None: ...
+
+class Prefills(_message.Message):
+    __slots__ = ("batch", "prompts", "tokens", "duration", "square_tokens", "token_seconds", "square_seconds")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    SQUARE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SQUARE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    batch: int
+    prompts: int
+    tokens: int
+    duration: _duration_pb2.Duration
+    square_tokens: float
+    token_seconds: float
+    square_seconds: float
+    def __init__(self, batch: _Optional[int] = ..., prompts: _Optional[int] = ..., tokens: _Optional[int] = ..., duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., square_tokens: _Optional[float] = ..., token_seconds: _Optional[float] = ..., square_seconds: _Optional[float] = ...) -> None: ...
 
 class EngineLoad(_message.Message):
     __slots__ = ("running", "waiting", "token_usage")

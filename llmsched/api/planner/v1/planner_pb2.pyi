@@ -1,3 +1,4 @@
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from llmsched.api.common.v1 import stage_pb2 as _stage_pb2
@@ -256,6 +257,109 @@ class GetJobResultResponse(_message.Message):
     output: _struct_pb2.Value
     task_outputs: _containers.RepeatedCompositeFieldContainer[GetJobResultResponse.TaskOutput]
     def __init__(self, output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., task_outputs: _Optional[_Iterable[_Union[GetJobResultResponse.TaskOutput, _Mapping]]] = ...) -> None: ...
+
+class OpenJobRequest(_message.Message):
+    __slots__ = ("application", "input", "labels", "request_id", "idle_timeout")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    application: str
+    input: _struct_pb2.Struct
+    labels: _containers.ScalarMap[str, str]
+    request_id: str
+    idle_timeout: _duration_pb2.Duration
+    def __init__(self, application: _Optional[str] = ..., input: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., idle_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class OpenJobResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
+
+class AddStageRequest(_message.Message):
+    __slots__ = ("job", "stage_id", "stage_name", "after", "payload", "retry", "timeout")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_NAME_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    RETRY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    stage_id: str
+    stage_name: str
+    after: _containers.RepeatedScalarFieldContainer[str]
+    payload: _task_pb2.TaskPayload
+    retry: _application_pb2.RetryPolicy
+    timeout: _duration_pb2.Duration
+    def __init__(self, job: _Optional[str] = ..., stage_id: _Optional[str] = ..., stage_name: _Optional[str] = ..., after: _Optional[_Iterable[str]] = ..., payload: _Optional[_Union[_task_pb2.TaskPayload, _Mapping]] = ..., retry: _Optional[_Union[_application_pb2.RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class AddStageResponse(_message.Message):
+    __slots__ = ("stage",)
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    stage: _job_pb2.JobStage
+    def __init__(self, stage: _Optional[_Union[_job_pb2.JobStage, _Mapping]] = ...) -> None: ...
+
+class WaitStageRequest(_message.Message):
+    __slots__ = ("job", "stage_id", "timeout")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    stage_id: str
+    timeout: _duration_pb2.Duration
+    def __init__(self, job: _Optional[str] = ..., stage_id: _Optional[str] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class WaitStageResponse(_message.Message):
+    __slots__ = ("stage", "results", "job_state", "job_failure")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    JOB_STATE_FIELD_NUMBER: _ClassVar[int]
+    JOB_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    stage: _job_pb2.JobStage
+    results: _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskResult]
+    job_state: _job_pb2.Job.State
+    job_failure: _task_pb2.Failure
+    def __init__(self, stage: _Optional[_Union[_job_pb2.JobStage, _Mapping]] = ..., results: _Optional[_Iterable[_Union[_task_pb2.TaskResult, _Mapping]]] = ..., job_state: _Optional[_Union[_job_pb2.Job.State, str]] = ..., job_failure: _Optional[_Union[_task_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class KeepJobOpenRequest(_message.Message):
+    __slots__ = ("job", "request_id")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    request_id: str
+    def __init__(self, job: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class KeepJobOpenResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CloseJobRequest(_message.Message):
+    __slots__ = ("job", "request_id", "output", "failure")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    request_id: str
+    output: _struct_pb2.Value
+    failure: _task_pb2.Failure
+    def __init__(self, job: _Optional[str] = ..., request_id: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., failure: _Optional[_Union[_task_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class CloseJobResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
 
 class UnfoldStageRequest(_message.Message):
     __slots__ = ("items",)

@@ -93,6 +93,31 @@ class PlannerServiceStub(object):
                 request_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.GetJobResultRequest.SerializeToString,
                 response_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.GetJobResultResponse.FromString,
                 _registered_method=True)
+        self.OpenJob = channel.unary_unary(
+                '/llmsched.api.planner.v1.PlannerService/OpenJob',
+                request_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.OpenJobRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.OpenJobResponse.FromString,
+                _registered_method=True)
+        self.AddStage = channel.unary_unary(
+                '/llmsched.api.planner.v1.PlannerService/AddStage',
+                request_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.AddStageRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.AddStageResponse.FromString,
+                _registered_method=True)
+        self.WaitStage = channel.unary_unary(
+                '/llmsched.api.planner.v1.PlannerService/WaitStage',
+                request_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.WaitStageRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.WaitStageResponse.FromString,
+                _registered_method=True)
+        self.KeepJobOpen = channel.unary_unary(
+                '/llmsched.api.planner.v1.PlannerService/KeepJobOpen',
+                request_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.KeepJobOpenRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.KeepJobOpenResponse.FromString,
+                _registered_method=True)
+        self.CloseJob = channel.unary_unary(
+                '/llmsched.api.planner.v1.PlannerService/CloseJob',
+                request_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.CloseJobRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.CloseJobResponse.FromString,
+                _registered_method=True)
         self.UnfoldStage = channel.unary_unary(
                 '/llmsched.api.planner.v1.PlannerService/UnfoldStage',
                 request_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.UnfoldStageRequest.SerializeToString,
@@ -203,6 +228,59 @@ class PlannerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenJob(self, request, context):
+        """Opens a job whose stages a program adds while it goes: AddStage, WaitStage, and at last CloseJob. When this returns,
+        the job is durable. Its application is a name that no registered application has; it needs no registration.
+        Repeating a call with the same request_id returns the job made by the first call, with the stages it has.
+        Errors: INVALID_ARGUMENT/INVALID_INPUT (every violation in BadRequest), INVALID_ARGUMENT/PAYLOAD_TOO_LARGE,
+        FAILED_PRECONDITION/APPLICATION_IS_REGISTERED, ALREADY_EXISTS/REQUEST_ID_REUSED,
+        RESOURCE_EXHAUSTED/QUEUE_FULL (with RetryInfo).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddStage(self, request, context):
+        """Adds a stage of one call to an open job. When this returns, the stage is durable; it starts once the stages of
+        `after` have ended, however they did. Repeating a call with the same stage_id and content returns the stage as it
+        is; a stage_id is remembered as long as the job. A stage that fails does not fail its job.
+        Errors: NOT_FOUND/JOB_NOT_FOUND, INVALID_ARGUMENT/INVALID_STAGE (every violation in BadRequest),
+        INVALID_ARGUMENT/PAYLOAD_TOO_LARGE, ALREADY_EXISTS/STAGE_ID_REUSED, FAILED_PRECONDITION/JOB_NOT_OPEN (it is of a
+        registered application, or closed), FAILED_PRECONDITION/JOB_ENDED, FAILED_PRECONDITION/TOO_MANY_STAGES,
+        UNAVAILABLE/NO_LEADER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitStage(self, request, context):
+        """Returns a stage of a job and its result as soon as it has ended, or as it is when the time is over. Costs the same
+        whatever the job has behind it. Of any job, open or not.
+        Errors: NOT_FOUND/JOB_NOT_FOUND, NOT_FOUND/STAGE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepJobOpen(self, request, context):
+        """Says that the program of an open job is alive. AddStage says so too.
+        Errors: NOT_FOUND/JOB_NOT_FOUND, FAILED_PRECONDITION/JOB_NOT_OPEN, FAILED_PRECONDITION/JOB_ENDED,
+        UNAVAILABLE/NO_LEADER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseJob(self, request, context):
+        """Closes an open job: it succeeds with `output` once its stages have ended, or fails at once with `failure`.
+        Closing a job that is closed or has ended changes nothing.
+        Errors: NOT_FOUND/JOB_NOT_FOUND, FAILED_PRECONDITION/JOB_NOT_OPEN (it is of a registered application),
+        INVALID_ARGUMENT/PAYLOAD_TOO_LARGE, UNAVAILABLE/NO_LEADER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UnfoldStage(self, request, context):
         """Internal, for the scheduler: turns ready stages into tasks and stages. A pure function of the job's input,
         its application version and the outputs of finished stages: repeating a call gives the same answer.
@@ -270,6 +348,31 @@ def add_PlannerServiceServicer_to_server(servicer, server):
                     servicer.GetJobResult,
                     request_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.GetJobResultRequest.FromString,
                     response_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.GetJobResultResponse.SerializeToString,
+            ),
+            'OpenJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenJob,
+                    request_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.OpenJobRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.OpenJobResponse.SerializeToString,
+            ),
+            'AddStage': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddStage,
+                    request_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.AddStageRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.AddStageResponse.SerializeToString,
+            ),
+            'WaitStage': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitStage,
+                    request_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.WaitStageRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.WaitStageResponse.SerializeToString,
+            ),
+            'KeepJobOpen': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepJobOpen,
+                    request_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.KeepJobOpenRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.KeepJobOpenResponse.SerializeToString,
+            ),
+            'CloseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseJob,
+                    request_deserializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.CloseJobRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.CloseJobResponse.SerializeToString,
             ),
             'UnfoldStage': grpc.unary_unary_rpc_method_handler(
                     servicer.UnfoldStage,
@@ -578,6 +681,141 @@ class PlannerService(object):
             '/llmsched.api.planner.v1.PlannerService/GetJobResult',
             llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.GetJobResultRequest.SerializeToString,
             llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.GetJobResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.planner.v1.PlannerService/OpenJob',
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.OpenJobRequest.SerializeToString,
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.OpenJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddStage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.planner.v1.PlannerService/AddStage',
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.AddStageRequest.SerializeToString,
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.AddStageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitStage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.planner.v1.PlannerService/WaitStage',
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.WaitStageRequest.SerializeToString,
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.WaitStageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepJobOpen(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.planner.v1.PlannerService/KeepJobOpen',
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.KeepJobOpenRequest.SerializeToString,
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.KeepJobOpenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.planner.v1.PlannerService/CloseJob',
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.CloseJobRequest.SerializeToString,
+            llmsched_dot_api_dot_planner_dot_v1_dot_planner__pb2.CloseJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,47 +24,68 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from llmsched.api.executor.v1 import executor_pb2 as llmsched_dot_api_dot_executor_dot_v1_dot_executor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'llmsched/api/profiler/v1/profiler.proto\x12\x18llmsched.api.profiler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x07Profile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tjob_count\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63ompiled\x18\x04 \x01(\x0c\x12\x10\n\x08\x65ncoding\x18\x05 \x01(\t\"\x93\x01\n\x10\x44urationInterval\x12(\n\x05lower\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05upper\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x65xpected\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x13ListProfilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListProfilesResponse\x12\x33\n\x08profiles\x18\x01 \x03(\x0b\x32!.llmsched.api.profiler.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetProfileRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x12GetProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32!.llmsched.api.profiler.v1.Profile\">\n\x13TrainProfileRequest\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14TrainProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32!.llmsched.api.profiler.v1.Profile\"\x1d\n\x0ePredictRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x9f\x01\n\x0fPredictResponse\x12<\n\x08llm_work\x18\x01 \x01(\x0b\x32*.llmsched.api.profiler.v1.DurationInterval\x12=\n\ttool_time\x18\x02 \x01(\x0b\x32*.llmsched.api.profiler.v1.DurationInterval\x12\x0f\n\x07profile\x18\x03 \x01(\t\"\x16\n\x14WatchProfilesRequest\"K\n\x15WatchProfilesResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32!.llmsched.api.profiler.v1.Profile\"%\n\x14ImportHistoryRequest\x12\r\n\x05lines\x18\x01 \x01(\x0c\"*\n\x15ImportHistoryResponse\x12\x11\n\tjob_count\x18\x01 \x01(\x03\"+\n\x14\x45xportHistoryRequest\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\"&\n\x15\x45xportHistoryResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\x32\x94\x06\n\x0fProfilerService\x12m\n\x0cListProfiles\x12-.llmsched.api.profiler.v1.ListProfilesRequest\x1a..llmsched.api.profiler.v1.ListProfilesResponse\x12g\n\nGetProfile\x12+.llmsched.api.profiler.v1.GetProfileRequest\x1a,.llmsched.api.profiler.v1.GetProfileResponse\x12m\n\x0cTrainProfile\x12-.llmsched.api.profiler.v1.TrainProfileRequest\x1a..llmsched.api.profiler.v1.TrainProfileResponse\x12^\n\x07Predict\x12(.llmsched.api.profiler.v1.PredictRequest\x1a).llmsched.api.profiler.v1.PredictResponse\x12r\n\rWatchProfiles\x12..llmsched.api.profiler.v1.WatchProfilesRequest\x1a/.llmsched.api.profiler.v1.WatchProfilesResponse0\x01\x12r\n\rImportHistory\x12..llmsched.api.profiler.v1.ImportHistoryRequest\x1a/.llmsched.api.profiler.v1.ImportHistoryResponse(\x01\x12r\n\rExportHistory\x12..llmsched.api.profiler.v1.ExportHistoryRequest\x1a/.llmsched.api.profiler.v1.ExportHistoryResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'llmsched/api/profiler/v1/profiler.proto\x12\x18llmsched.api.profiler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'llmsched/api/executor/v1/executor.proto\"\x9d\x04\n\x07Profile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tjob_count\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63ompiled\x18\x04 \x01(\x0c\x12\x10\n\x08\x65ncoding\x18\x05 \x01(\t\x12-\n\nlearn_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\x07trigger\x18\x07 \x01(\x0e\x32).llmsched.api.profiler.v1.Profile.Trigger\x12\x16\n\x0evariable_count\x18\x08 \x01(\x05\x12\x19\n\x11history_job_count\x18\t \x01(\x03\x12\x15\n\rnew_job_count\x18\n \x01(\x03\x12\x1a\n\x12next_new_job_count\x18\x0b \x01(\x03\x12.\n\x05\x64rift\x18\x0c \x01(\x0b\x32\x1f.llmsched.api.profiler.v1.Drift\x12:\n\x0breliability\x18\r \x01(\x0b\x32%.llmsched.api.profiler.v1.Reliability\"_\n\x07Trigger\x12\x17\n\x13TRIGGER_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRIGGER_HISTORY\x10\x01\x12\x13\n\x0fTRIGGER_REQUEST\x10\x02\x12\x11\n\rTRIGGER_DRIFT\x10\x03\"\xbd\x02\n\x05\x44rift\x12\x34\n\x05state\x18\x01 \x01(\x0e\x32%.llmsched.api.profiler.v1.Drift.State\x12/\n\x0bnotice_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63hange_count\x18\x03 \x01(\x03\x12\x19\n\x11\x63hanged_job_count\x18\x04 \x01(\x03\x12\x1d\n\x15\x66\x61lse_alarm_job_count\x18\x05 \x01(\x03\x12\r\n\x05level\x18\x06 \x01(\x01\"n\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_UNWATCHED\x10\x01\x12\x10\n\x0cSTATE_STEADY\x10\x02\x12\x14\n\x10STATE_SUSPICIOUS\x10\x03\x12\x11\n\rSTATE_CHANGED\x10\x04\"\xff\x01\n\x0bReliability\x12\x14\n\x0c\x62\x65lief_count\x18\x01 \x01(\x03\x12@\n\x08\x63overage\x18\x02 \x03(\x0b\x32..llmsched.api.profiler.v1.Reliability.Coverage\x12-\n\nmean_error\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tmean_crps\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tjob_count\x18\x05 \x01(\x03\x1a(\n\x08\x43overage\x12\r\n\x05level\x18\x01 \x01(\x01\x12\r\n\x05share\x18\x02 \x01(\x01\"\x81\x02\n\x0b\x43\x61libration\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x17\n\x0fprefill_seconds\x18\x02 \x01(\x01\x12\x14\n\x0cstep_seconds\x18\x03 \x03(\x01\x12\x13\n\x0bstep_counts\x18\x04 \x03(\x01\x12\x14\n\x0cprompt_count\x18\x05 \x01(\x01\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x30\n\x0cpublish_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cmeasure_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06models\x18\t \x03(\t\"\x93\x01\n\x10\x44urationInterval\x12(\n\x05lower\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05upper\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x65xpected\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x13ListProfilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListProfilesResponse\x12\x33\n\x08profiles\x18\x01 \x03(\x0b\x32!.llmsched.api.profiler.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetProfileRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x12GetProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32!.llmsched.api.profiler.v1.Profile\">\n\x13TrainProfileRequest\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14TrainProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32!.llmsched.api.profiler.v1.Profile\"\x1d\n\x0ePredictRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\xda\x01\n\x0fPredictResponse\x12<\n\x08llm_work\x18\x01 \x01(\x0b\x32*.llmsched.api.profiler.v1.DurationInterval\x12=\n\ttool_time\x18\x02 \x01(\x0b\x32*.llmsched.api.profiler.v1.DurationInterval\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x39\n\x05total\x18\x04 \x01(\x0b\x32*.llmsched.api.profiler.v1.DurationInterval\"\x16\n\x14WatchProfilesRequest\"\x87\x01\n\x15WatchProfilesResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32!.llmsched.api.profiler.v1.Profile\x12:\n\x0b\x63\x61libration\x18\x02 \x01(\x0b\x32%.llmsched.api.profiler.v1.Calibration\"%\n\x14ImportHistoryRequest\x12\r\n\x05lines\x18\x01 \x01(\x0c\"*\n\x15ImportHistoryResponse\x12\x11\n\tjob_count\x18\x01 \x01(\x03\"+\n\x14\x45xportHistoryRequest\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\"&\n\x15\x45xportHistoryResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\"@\n\x17ListCalibrationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"p\n\x18ListCalibrationsResponse\x12;\n\x0c\x63\x61librations\x18\x01 \x03(\x0b\x32%.llmsched.api.profiler.v1.Calibration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x18ImportCalibrationRequest\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x35\n\x06report\x18\x02 \x01(\x0b\x32%.llmsched.api.executor.v1.EngineSteps\"W\n\x19ImportCalibrationResponse\x12:\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32%.llmsched.api.profiler.v1.Calibration2\x8d\x08\n\x0fProfilerService\x12m\n\x0cListProfiles\x12-.llmsched.api.profiler.v1.ListProfilesRequest\x1a..llmsched.api.profiler.v1.ListProfilesResponse\x12g\n\nGetProfile\x12+.llmsched.api.profiler.v1.GetProfileRequest\x1a,.llmsched.api.profiler.v1.GetProfileResponse\x12m\n\x0cTrainProfile\x12-.llmsched.api.profiler.v1.TrainProfileRequest\x1a..llmsched.api.profiler.v1.TrainProfileResponse\x12^\n\x07Predict\x12(.llmsched.api.profiler.v1.PredictRequest\x1a).llmsched.api.profiler.v1.PredictResponse\x12r\n\rWatchProfiles\x12..llmsched.api.profiler.v1.WatchProfilesRequest\x1a/.llmsched.api.profiler.v1.WatchProfilesResponse0\x01\x12r\n\rImportHistory\x12..llmsched.api.profiler.v1.ImportHistoryRequest\x1a/.llmsched.api.profiler.v1.ImportHistoryResponse(\x01\x12r\n\rExportHistory\x12..llmsched.api.profiler.v1.ExportHistoryRequest\x1a/.llmsched.api.profiler.v1.ExportHistoryResponse0\x01\x12y\n\x10ListCalibrations\x12\x31.llmsched.api.profiler.v1.ListCalibrationsRequest\x1a\x32.llmsched.api.profiler.v1.ListCalibrationsResponse\x12|\n\x11ImportCalibration\x12\x32.llmsched.api.profiler.v1.ImportCalibrationRequest\x1a\x33.llmsched.api.profiler.v1.ImportCalibrationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmsched.api.profiler.v1.profiler_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROFILE']._serialized_start=134
-  _globals['_PROFILE']._serialized_end=261
-  _globals['_DURATIONINTERVAL']._serialized_start=264
-  _globals['_DURATIONINTERVAL']._serialized_end=411
-  _globals['_LISTPROFILESREQUEST']._serialized_start=413
-  _globals['_LISTPROFILESREQUEST']._serialized_end=473
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=475
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=575
-  _globals['_GETPROFILEREQUEST']._serialized_start=577
-  _globals['_GETPROFILEREQUEST']._serialized_end=610
-  _globals['_GETPROFILERESPONSE']._serialized_start=612
-  _globals['_GETPROFILERESPONSE']._serialized_end=684
-  _globals['_TRAINPROFILEREQUEST']._serialized_start=686
-  _globals['_TRAINPROFILEREQUEST']._serialized_end=748
-  _globals['_TRAINPROFILERESPONSE']._serialized_start=750
-  _globals['_TRAINPROFILERESPONSE']._serialized_end=824
-  _globals['_PREDICTREQUEST']._serialized_start=826
-  _globals['_PREDICTREQUEST']._serialized_end=855
-  _globals['_PREDICTRESPONSE']._serialized_start=858
-  _globals['_PREDICTRESPONSE']._serialized_end=1017
-  _globals['_WATCHPROFILESREQUEST']._serialized_start=1019
-  _globals['_WATCHPROFILESREQUEST']._serialized_end=1041
-  _globals['_WATCHPROFILESRESPONSE']._serialized_start=1043
-  _globals['_WATCHPROFILESRESPONSE']._serialized_end=1118
-  _globals['_IMPORTHISTORYREQUEST']._serialized_start=1120
-  _globals['_IMPORTHISTORYREQUEST']._serialized_end=1157
-  _globals['_IMPORTHISTORYRESPONSE']._serialized_start=1159
-  _globals['_IMPORTHISTORYRESPONSE']._serialized_end=1201
-  _globals['_EXPORTHISTORYREQUEST']._serialized_start=1203
-  _globals['_EXPORTHISTORYREQUEST']._serialized_end=1246
-  _globals['_EXPORTHISTORYRESPONSE']._serialized_start=1248
-  _globals['_EXPORTHISTORYRESPONSE']._serialized_end=1286
-  _globals['_PROFILERSERVICE']._serialized_start=1289
-  _globals['_PROFILERSERVICE']._serialized_end=2077
+  _globals['_PROFILE']._serialized_start=176
+  _globals['_PROFILE']._serialized_end=717
+  _globals['_PROFILE_TRIGGER']._serialized_start=622
+  _globals['_PROFILE_TRIGGER']._serialized_end=717
+  _globals['_DRIFT']._serialized_start=720
+  _globals['_DRIFT']._serialized_end=1037
+  _globals['_DRIFT_STATE']._serialized_start=927
+  _globals['_DRIFT_STATE']._serialized_end=1037
+  _globals['_RELIABILITY']._serialized_start=1040
+  _globals['_RELIABILITY']._serialized_end=1295
+  _globals['_RELIABILITY_COVERAGE']._serialized_start=1255
+  _globals['_RELIABILITY_COVERAGE']._serialized_end=1295
+  _globals['_CALIBRATION']._serialized_start=1298
+  _globals['_CALIBRATION']._serialized_end=1555
+  _globals['_DURATIONINTERVAL']._serialized_start=1558
+  _globals['_DURATIONINTERVAL']._serialized_end=1705
+  _globals['_LISTPROFILESREQUEST']._serialized_start=1707
+  _globals['_LISTPROFILESREQUEST']._serialized_end=1767
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=1769
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=1869
+  _globals['_GETPROFILEREQUEST']._serialized_start=1871
+  _globals['_GETPROFILEREQUEST']._serialized_end=1904
+  _globals['_GETPROFILERESPONSE']._serialized_start=1906
+  _globals['_GETPROFILERESPONSE']._serialized_end=1978
+  _globals['_TRAINPROFILEREQUEST']._serialized_start=1980
+  _globals['_TRAINPROFILEREQUEST']._serialized_end=2042
+  _globals['_TRAINPROFILERESPONSE']._serialized_start=2044
+  _globals['_TRAINPROFILERESPONSE']._serialized_end=2118
+  _globals['_PREDICTREQUEST']._serialized_start=2120
+  _globals['_PREDICTREQUEST']._serialized_end=2149
+  _globals['_PREDICTRESPONSE']._serialized_start=2152
+  _globals['_PREDICTRESPONSE']._serialized_end=2370
+  _globals['_WATCHPROFILESREQUEST']._serialized_start=2372
+  _globals['_WATCHPROFILESREQUEST']._serialized_end=2394
+  _globals['_WATCHPROFILESRESPONSE']._serialized_start=2397
+  _globals['_WATCHPROFILESRESPONSE']._serialized_end=2532
+  _globals['_IMPORTHISTORYREQUEST']._serialized_start=2534
+  _globals['_IMPORTHISTORYREQUEST']._serialized_end=2571
+  _globals['_IMPORTHISTORYRESPONSE']._serialized_start=2573
+  _globals['_IMPORTHISTORYRESPONSE']._serialized_end=2615
+  _globals['_EXPORTHISTORYREQUEST']._serialized_start=2617
+  _globals['_EXPORTHISTORYREQUEST']._serialized_end=2660
+  _globals['_EXPORTHISTORYRESPONSE']._serialized_start=2662
+  _globals['_EXPORTHISTORYRESPONSE']._serialized_end=2700
+  _globals['_LISTCALIBRATIONSREQUEST']._serialized_start=2702
+  _globals['_LISTCALIBRATIONSREQUEST']._serialized_end=2766
+  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_start=2768
+  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_end=2880
+  _globals['_IMPORTCALIBRATIONREQUEST']._serialized_start=2882
+  _globals['_IMPORTCALIBRATIONREQUEST']._serialized_end=2984
+  _globals['_IMPORTCALIBRATIONRESPONSE']._serialized_start=2986
+  _globals['_IMPORTCALIBRATIONRESPONSE']._serialized_end=3073
+  _globals['_PROFILERSERVICE']._serialized_start=3076
+  _globals['_PROFILERSERVICE']._serialized_end=4113
 # @@protoc_insertion_point(module_scope)

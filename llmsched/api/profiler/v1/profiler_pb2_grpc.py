@@ -26,8 +26,11 @@ if _version_not_supported:
 
 
 class ProfilerServiceStub(object):
-    """Learns what applications do and serves it as versioned profiles. Every error carries an ErrorInfo with domain
-    "profiler.llmsched".
+    """Learns what applications do and serves it as versioned profiles. Profiles are learned by themselves as histories grow.
+    Every error carries an ErrorInfo with domain "profiler.llmsched". Any call may be refused with
+    INVALID_ARGUMENT/INVALID_REQUEST (every violation in BadRequest), UNAVAILABLE/STATE_UNAVAILABLE and
+    UNAVAILABLE/SHUTTING_DOWN. Of several profilers one leads: the others answer calls that read, and refuse those that
+    write with FAILED_PRECONDITION/NOT_LEADER, whose metadata names the `leader`, if there is one.
     """
 
     def __init__(self, channel):
@@ -71,22 +74,36 @@ class ProfilerServiceStub(object):
                 request_serializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ExportHistoryRequest.SerializeToString,
                 response_deserializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ExportHistoryResponse.FromString,
                 _registered_method=True)
+        self.ListCalibrations = channel.unary_unary(
+                '/llmsched.api.profiler.v1.ProfilerService/ListCalibrations',
+                request_serializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ListCalibrationsRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ListCalibrationsResponse.FromString,
+                _registered_method=True)
+        self.ImportCalibration = channel.unary_unary(
+                '/llmsched.api.profiler.v1.ProfilerService/ImportCalibration',
+                request_serializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ImportCalibrationRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ImportCalibrationResponse.FromString,
+                _registered_method=True)
 
 
 class ProfilerServiceServicer(object):
-    """Learns what applications do and serves it as versioned profiles. Every error carries an ErrorInfo with domain
-    "profiler.llmsched".
+    """Learns what applications do and serves it as versioned profiles. Profiles are learned by themselves as histories grow.
+    Every error carries an ErrorInfo with domain "profiler.llmsched". Any call may be refused with
+    INVALID_ARGUMENT/INVALID_REQUEST (every violation in BadRequest), UNAVAILABLE/STATE_UNAVAILABLE and
+    UNAVAILABLE/SHUTTING_DOWN. Of several profilers one leads: the others answer calls that read, and refuse those that
+    write with FAILED_PRECONDITION/NOT_LEADER, whose metadata names the `leader`, if there is one.
     """
 
     def ListProfiles(self, request, context):
         """Lists the newest profile of each application, by name.
+        Errors: INVALID_ARGUMENT/INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProfile(self, request, context):
-        """Returns a profile.
+        """Returns a profile. Of each application the newest versions are kept, 10 unless the profiler was told otherwise.
         Errors: NOT_FOUND/PROFILE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -94,8 +111,10 @@ class ProfilerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TrainProfile(self, request, context):
-        """Learns an application's profile anew from its history and publishes it.
-        Errors: FAILED_PRECONDITION/NO_HISTORY, ALREADY_EXISTS/REQUEST_ID_REUSED.
+        """Learns an application's profile anew from its history and publishes it. Repeating a call with the same request_id
+        within the retention time of jobs (a week, unless set otherwise) returns the profile of the first call.
+        Errors: FAILED_PRECONDITION/NO_HISTORY, ALREADY_EXISTS/REQUEST_ID_REUSED, FAILED_PRECONDITION/NOT_LEADER,
+        INTERNAL/LEARNING_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,22 +129,44 @@ class ProfilerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchProfiles(self, request, context):
-        """Sends the newest profile of every application, then every new one.
+        """Sends the newest profile of every application and the calibration of every engine, then every new one; of several in
+        quick succession perhaps only the last. Never ends by itself; to go on after a break, watch again.
+        Errors: UNAVAILABLE/SHUTTING_DOWN: watch again, elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportHistory(self, request_iterator, context):
-        """Adds recorded jobs (trace files, one JSON object a line) to the history.
-        Errors: INVALID_ARGUMENT/INVALID_TRACE (line and field of every violation in BadRequest).
+        """Adds recorded jobs (trace files, one JSON object a line) to the history. Nothing is stored if anything is wrong with
+        any line. A job whose id the application's history has already replaces it, so a repeat changes nothing; a line
+        without an id gets one from its content.
+        Errors: INVALID_ARGUMENT/INVALID_TRACE (line and field of every violation in BadRequest, as far as there is room),
+        RESOURCE_EXHAUSTED/IMPORT_TOO_LARGE, FAILED_PRECONDITION/NOT_LEADER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportHistory(self, request, context):
-        """Sends the history as trace lines.
+        """Sends the history as trace lines: application by application, oldest jobs first. Nothing if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalibrations(self, request, context):
+        """Lists how fast the engines of LLM executors are, by executor; those of which something was measured.
+        Errors: INVALID_ARGUMENT/INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCalibration(self, request, context):
+        """Stores what a calibration run has measured of an engine, in place of all that was known of it; what its executor
+        reports from then on is learned on top. Repeating the last one changes nothing.
+        Errors: INVALID_ARGUMENT/EMPTY_REPORT (it measures nothing), FAILED_PRECONDITION/NOT_LEADER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +210,16 @@ def add_ProfilerServiceServicer_to_server(servicer, server):
                     request_deserializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ExportHistoryRequest.FromString,
                     response_serializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ExportHistoryResponse.SerializeToString,
             ),
+            'ListCalibrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalibrations,
+                    request_deserializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ListCalibrationsRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ListCalibrationsResponse.SerializeToString,
+            ),
+            'ImportCalibration': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCalibration,
+                    request_deserializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ImportCalibrationRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ImportCalibrationResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'llmsched.api.profiler.v1.ProfilerService', rpc_method_handlers)
@@ -178,8 +229,11 @@ def add_ProfilerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProfilerService(object):
-    """Learns what applications do and serves it as versioned profiles. Every error carries an ErrorInfo with domain
-    "profiler.llmsched".
+    """Learns what applications do and serves it as versioned profiles. Profiles are learned by themselves as histories grow.
+    Every error carries an ErrorInfo with domain "profiler.llmsched". Any call may be refused with
+    INVALID_ARGUMENT/INVALID_REQUEST (every violation in BadRequest), UNAVAILABLE/STATE_UNAVAILABLE and
+    UNAVAILABLE/SHUTTING_DOWN. Of several profilers one leads: the others answer calls that read, and refuse those that
+    write with FAILED_PRECONDITION/NOT_LEADER, whose metadata names the `leader`, if there is one.
     """
 
     @staticmethod
@@ -361,6 +415,60 @@ class ProfilerService(object):
             '/llmsched.api.profiler.v1.ProfilerService/ExportHistory',
             llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ExportHistoryRequest.SerializeToString,
             llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ExportHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalibrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.profiler.v1.ProfilerService/ListCalibrations',
+            llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ListCalibrationsRequest.SerializeToString,
+            llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ListCalibrationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCalibration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.profiler.v1.ProfilerService/ImportCalibration',
+            llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ImportCalibrationRequest.SerializeToString,
+            llmsched_dot_api_dot_profiler_dot_v1_dot_profiler__pb2.ImportCalibrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

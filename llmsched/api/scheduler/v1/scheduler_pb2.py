@@ -23,11 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from llmsched.api.common.v1 import stage_pb2 as llmsched_dot_api_dot_common_dot_v1_dot_stage__pb2
+from llmsched.api.common.v1 import task_pb2 as llmsched_dot_api_dot_common_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)llmsched/api/scheduler/v1/scheduler.proto\x12\x19llmsched.api.scheduler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"llmsched/api/common/v1/stage.proto\"\"\n\x0f\x41\x64mitJobRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\"+\n\x10\x41\x64mitJobResponse\x12\x17\n\x0funknown_job_ids\x18\x01 \x03(\t\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x13\n\x11\x43\x61ncelJobResponse\"\x13\n\x11GetClusterRequest\"\xd3\x01\n\x12GetClusterResponse\x12\x36\n\texecutors\x18\x01 \x03(\x0b\x32#.llmsched.api.scheduler.v1.Executor\x12\x13\n\x0b\x61\x63tive_jobs\x18\x02 \x01(\x05\x12\x14\n\x0cready_stages\x18\x03 \x01(\x05\x12\x18\n\x10running_attempts\x18\x04 \x01(\x05\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x31\n\x06policy\x18\x06 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\"\xf8\x03\n\x08\x45xecutor\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x38\n\x05state\x18\x03 \x01(\x0e\x32).llmsched.api.scheduler.v1.Executor.State\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nused_slots\x18\x05 \x01(\x05\x12\x0e\n\x06offers\x18\x06 \x03(\t\x12?\n\x06labels\x18\x07 \x03(\x0b\x32/.llmsched.api.scheduler.v1.Executor.LabelsEntry\x12/\n\x0b\x61ttach_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x65ngine_waiting\x18\n \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"o\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ATTACHED\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x13\n\x0fSTATE_UNHEALTHY\x10\x03\x12\x12\n\x0eSTATE_DETACHED\x10\x04\"9\n\x10ListQueueRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x11ListQueueResponse\x12\x36\n\x06stages\x18\x01 \x03(\x0b\x32&.llmsched.api.scheduler.v1.QueuedStage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfc\x01\n\x0bQueuedStage\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08stage_id\x18\x03 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12/\n\x04kind\x18\x05 \x01(\x0e\x32!.llmsched.api.common.v1.StageKind\x12\x13\n\x0brequirement\x18\x06 \x01(\t\x12\x15\n\rwaiting_tasks\x18\x07 \x01(\x05\x12.\n\nready_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03key\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\"#\n\x11\x45xplainJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xc8\x01\n\x12\x45xplainJobResponse\x12\x36\n\x06queued\x18\x01 \x03(\x0b\x32&.llmsched.api.scheduler.v1.QueuedStage\x12\x36\n\tdecisions\x18\x02 \x03(\x0b\x32#.llmsched.api.scheduler.v1.Decision\x12\x31\n\x06policy\x18\x03 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\x12\x0f\n\x07reasons\x18\x04 \x03(\t\"\x95\x02\n\x08\x44\x65\x63ision\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12/\n\x0b\x64\x65\x63ide_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x10\n\x08stage_id\x18\x04 \x01(\t\x12\x12\n\ntask_index\x18\x05 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12\x13\n\x0b\x65xecutor_id\x18\x07 \x01(\t\x12\x0e\n\x06policy\x18\x08 \x01(\t\x12\x0b\n\x03key\x18\t \x01(\t\x12\x0c\n\x04rule\x18\n \x01(\t\x12)\n\x06waited\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0ewaiting_stages\x18\x0c \x01(\x05\"\'\n\x15WatchDecisionsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"P\n\x16WatchDecisionsResponse\x12\x36\n\tdecisions\x18\x01 \x03(\x0b\x32#.llmsched.api.scheduler.v1.Decision\"x\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11\x61pplication_order\x18\x02 \x03(\t\x12)\n\x06\x61geing\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\x12\n\x10GetPolicyRequest\"Y\n\x11GetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\x12\x11\n\tavailable\x18\x02 \x03(\t\"Y\n\x10SetPolicyRequest\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x11SetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy2\xe6\x06\n\x10SchedulerService\x12\x63\n\x08\x41\x64mitJob\x12*.llmsched.api.scheduler.v1.AdmitJobRequest\x1a+.llmsched.api.scheduler.v1.AdmitJobResponse\x12\x66\n\tCancelJob\x12+.llmsched.api.scheduler.v1.CancelJobRequest\x1a,.llmsched.api.scheduler.v1.CancelJobResponse\x12i\n\nGetCluster\x12,.llmsched.api.scheduler.v1.GetClusterRequest\x1a-.llmsched.api.scheduler.v1.GetClusterResponse\x12\x66\n\tListQueue\x12+.llmsched.api.scheduler.v1.ListQueueRequest\x1a,.llmsched.api.scheduler.v1.ListQueueResponse\x12i\n\nExplainJob\x12,.llmsched.api.scheduler.v1.ExplainJobRequest\x1a-.llmsched.api.scheduler.v1.ExplainJobResponse\x12w\n\x0eWatchDecisions\x12\x30.llmsched.api.scheduler.v1.WatchDecisionsRequest\x1a\x31.llmsched.api.scheduler.v1.WatchDecisionsResponse0\x01\x12\x66\n\tGetPolicy\x12+.llmsched.api.scheduler.v1.GetPolicyRequest\x1a,.llmsched.api.scheduler.v1.GetPolicyResponse\x12\x66\n\tSetPolicy\x12+.llmsched.api.scheduler.v1.SetPolicyRequest\x1a,.llmsched.api.scheduler.v1.SetPolicyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)llmsched/api/scheduler/v1/scheduler.proto\x12\x19llmsched.api.scheduler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"llmsched/api/common/v1/stage.proto\x1a!llmsched/api/common/v1/task.proto\"\"\n\x0f\x41\x64mitJobRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\"+\n\x10\x41\x64mitJobResponse\x12\x17\n\x0funknown_job_ids\x18\x01 \x03(\t\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x13\n\x11\x43\x61ncelJobResponse\"\xb9\x01\n\x0f\x41\x64\x64StageRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x30\n\x05stage\x18\x02 \x01(\x0b\x32!.llmsched.api.common.v1.StageSpec\x12.\n\x04task\x18\x03 \x01(\x0b\x32 .llmsched.api.common.v1.TaskSpec\x12\x34\n\x07payload\x18\x04 \x01(\x0b\x32#.llmsched.api.common.v1.TaskPayload\"\x12\n\x10\x41\x64\x64StageResponse\"{\n\x0f\x43loseJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12&\n\x06output\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x30\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1f.llmsched.api.common.v1.Failure\"\x12\n\x10\x43loseJobResponse\"$\n\x12KeepJobOpenRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x15\n\x13KeepJobOpenResponse\"\x13\n\x11GetClusterRequest\"\xd3\x01\n\x12GetClusterResponse\x12\x36\n\texecutors\x18\x01 \x03(\x0b\x32#.llmsched.api.scheduler.v1.Executor\x12\x13\n\x0b\x61\x63tive_jobs\x18\x02 \x01(\x05\x12\x14\n\x0cready_stages\x18\x03 \x01(\x05\x12\x18\n\x10running_attempts\x18\x04 \x01(\x05\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x31\n\x06policy\x18\x06 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\"\xf8\x03\n\x08\x45xecutor\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x38\n\x05state\x18\x03 \x01(\x0e\x32).llmsched.api.scheduler.v1.Executor.State\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nused_slots\x18\x05 \x01(\x05\x12\x0e\n\x06offers\x18\x06 \x03(\t\x12?\n\x06labels\x18\x07 \x03(\x0b\x32/.llmsched.api.scheduler.v1.Executor.LabelsEntry\x12/\n\x0b\x61ttach_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x65ngine_waiting\x18\n \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"o\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ATTACHED\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x13\n\x0fSTATE_UNHEALTHY\x10\x03\x12\x12\n\x0eSTATE_DETACHED\x10\x04\"9\n\x10ListQueueRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x11ListQueueResponse\x12\x36\n\x06stages\x18\x01 \x03(\x0b\x32&.llmsched.api.scheduler.v1.QueuedStage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb0\x02\n\x0bQueuedStage\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08stage_id\x18\x03 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12/\n\x04kind\x18\x05 \x01(\x0e\x32!.llmsched.api.common.v1.StageKind\x12\x13\n\x0brequirement\x18\x06 \x01(\t\x12\x15\n\rwaiting_tasks\x18\x07 \x01(\x05\x12.\n\nready_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03key\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x32\n\x07\x66igures\x18\x0b \x03(\x0b\x32!.llmsched.api.scheduler.v1.Figure\"B\n\x06\x46igure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0c\n\x04unit\x18\x04 \x01(\t\"\xc3\x03\n\x0cStageReasons\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05place\x18\x03 \x01(\x05\x12\x32\n\x07\x66igures\x18\x04 \x03(\x0b\x32!.llmsched.api.scheduler.v1.Figure\x12>\n\x06\x62\x65\x66ore\x18\x05 \x03(\x0b\x32..llmsched.api.scheduler.v1.StageReasons.Before\x12\x13\n\x0bjobs_before\x18\x06 \x01(\x05\x12?\n\x07\x63hanges\x18\x07 \x03(\x0b\x32..llmsched.api.scheduler.v1.StageReasons.Change\x1an\n\x06\x42\x65\x66ore\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x02 \x01(\t\x12\x10\n\x08stage_id\x18\x03 \x01(\t\x12-\n\x02\x62y\x18\x04 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Figure\x1aJ\n\x06\x43hange\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\x07\x66igures\x18\x02 \x03(\x0b\x32!.llmsched.api.scheduler.v1.Figure\"#\n\x11\x45xplainJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xb5\x02\n\x12\x45xplainJobResponse\x12\x36\n\x06queued\x18\x01 \x03(\x0b\x32&.llmsched.api.scheduler.v1.QueuedStage\x12\x36\n\tdecisions\x18\x02 \x03(\x0b\x32#.llmsched.api.scheduler.v1.Decision\x12\x31\n\x06policy\x18\x03 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12\x32\n\x07\x66igures\x18\x05 \x03(\x0b\x32!.llmsched.api.scheduler.v1.Figure\x12\x37\n\x06stages\x18\x06 \x03(\x0b\x32\'.llmsched.api.scheduler.v1.StageReasons\"\xc9\x02\n\x08\x44\x65\x63ision\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12/\n\x0b\x64\x65\x63ide_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x10\n\x08stage_id\x18\x04 \x01(\t\x12\x12\n\ntask_index\x18\x05 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12\x13\n\x0b\x65xecutor_id\x18\x07 \x01(\t\x12\x0e\n\x06policy\x18\x08 \x01(\t\x12\x0b\n\x03key\x18\t \x01(\t\x12\x0c\n\x04rule\x18\n \x01(\t\x12)\n\x06waited\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0ewaiting_stages\x18\x0c \x01(\x05\x12\x32\n\x07\x66igures\x18\r \x03(\x0b\x32!.llmsched.api.scheduler.v1.Figure\"\'\n\x15WatchDecisionsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"P\n\x16WatchDecisionsResponse\x12\x36\n\tdecisions\x18\x01 \x03(\x0b\x32#.llmsched.api.scheduler.v1.Decision\"\xd7\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11\x61pplication_order\x18\x02 \x03(\t\x12)\n\x06\x61geing\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07\x65psilon\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0csample_ratio\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x07without\x18\x07 \x03(\tB\x07\n\x05_seedB\n\n\x08_epsilonB\x0f\n\r_sample_ratio\"\x12\n\x10GetPolicyRequest\"Y\n\x11GetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\x12\x11\n\tavailable\x18\x02 \x03(\t\"Y\n\x10SetPolicyRequest\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x11SetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.llmsched.api.scheduler.v1.Policy2\x9e\t\n\x10SchedulerService\x12\x63\n\x08\x41\x64mitJob\x12*.llmsched.api.scheduler.v1.AdmitJobRequest\x1a+.llmsched.api.scheduler.v1.AdmitJobResponse\x12\x66\n\tCancelJob\x12+.llmsched.api.scheduler.v1.CancelJobRequest\x1a,.llmsched.api.scheduler.v1.CancelJobResponse\x12\x63\n\x08\x41\x64\x64Stage\x12*.llmsched.api.scheduler.v1.AddStageRequest\x1a+.llmsched.api.scheduler.v1.AddStageResponse\x12\x63\n\x08\x43loseJob\x12*.llmsched.api.scheduler.v1.CloseJobRequest\x1a+.llmsched.api.scheduler.v1.CloseJobResponse\x12l\n\x0bKeepJobOpen\x12-.llmsched.api.scheduler.v1.KeepJobOpenRequest\x1a..llmsched.api.scheduler.v1.KeepJobOpenResponse\x12i\n\nGetCluster\x12,.llmsched.api.scheduler.v1.GetClusterRequest\x1a-.llmsched.api.scheduler.v1.GetClusterResponse\x12\x66\n\tListQueue\x12+.llmsched.api.scheduler.v1.ListQueueRequest\x1a,.llmsched.api.scheduler.v1.ListQueueResponse\x12i\n\nExplainJob\x12,.llmsched.api.scheduler.v1.ExplainJobRequest\x1a-.llmsched.api.scheduler.v1.ExplainJobResponse\x12w\n\x0eWatchDecisions\x12\x30.llmsched.api.scheduler.v1.WatchDecisionsRequest\x1a\x31.llmsched.api.scheduler.v1.WatchDecisionsResponse0\x01\x12\x66\n\tGetPolicy\x12+.llmsched.api.scheduler.v1.GetPolicyRequest\x1a,.llmsched.api.scheduler.v1.GetPolicyResponse\x12\x66\n\tSetPolicy\x12+.llmsched.api.scheduler.v1.SetPolicyRequest\x1a,.llmsched.api.scheduler.v1.SetPolicyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,50 +38,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXECUTOR_LABELSENTRY']._loaded_options = None
   _globals['_EXECUTOR_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ADMITJOBREQUEST']._serialized_start=173
-  _globals['_ADMITJOBREQUEST']._serialized_end=207
-  _globals['_ADMITJOBRESPONSE']._serialized_start=209
-  _globals['_ADMITJOBRESPONSE']._serialized_end=252
-  _globals['_CANCELJOBREQUEST']._serialized_start=254
-  _globals['_CANCELJOBREQUEST']._serialized_end=304
-  _globals['_CANCELJOBRESPONSE']._serialized_start=306
-  _globals['_CANCELJOBRESPONSE']._serialized_end=325
-  _globals['_GETCLUSTERREQUEST']._serialized_start=327
-  _globals['_GETCLUSTERREQUEST']._serialized_end=346
-  _globals['_GETCLUSTERRESPONSE']._serialized_start=349
-  _globals['_GETCLUSTERRESPONSE']._serialized_end=560
-  _globals['_EXECUTOR']._serialized_start=563
-  _globals['_EXECUTOR']._serialized_end=1067
-  _globals['_EXECUTOR_LABELSENTRY']._serialized_start=909
-  _globals['_EXECUTOR_LABELSENTRY']._serialized_end=954
-  _globals['_EXECUTOR_STATE']._serialized_start=956
-  _globals['_EXECUTOR_STATE']._serialized_end=1067
-  _globals['_LISTQUEUEREQUEST']._serialized_start=1069
-  _globals['_LISTQUEUEREQUEST']._serialized_end=1126
-  _globals['_LISTQUEUERESPONSE']._serialized_start=1128
-  _globals['_LISTQUEUERESPONSE']._serialized_end=1228
-  _globals['_QUEUEDSTAGE']._serialized_start=1231
-  _globals['_QUEUEDSTAGE']._serialized_end=1483
-  _globals['_EXPLAINJOBREQUEST']._serialized_start=1485
-  _globals['_EXPLAINJOBREQUEST']._serialized_end=1520
-  _globals['_EXPLAINJOBRESPONSE']._serialized_start=1523
-  _globals['_EXPLAINJOBRESPONSE']._serialized_end=1723
-  _globals['_DECISION']._serialized_start=1726
-  _globals['_DECISION']._serialized_end=2003
-  _globals['_WATCHDECISIONSREQUEST']._serialized_start=2005
-  _globals['_WATCHDECISIONSREQUEST']._serialized_end=2044
-  _globals['_WATCHDECISIONSRESPONSE']._serialized_start=2046
-  _globals['_WATCHDECISIONSRESPONSE']._serialized_end=2126
-  _globals['_POLICY']._serialized_start=2128
-  _globals['_POLICY']._serialized_end=2248
-  _globals['_GETPOLICYREQUEST']._serialized_start=2250
-  _globals['_GETPOLICYREQUEST']._serialized_end=2268
-  _globals['_GETPOLICYRESPONSE']._serialized_start=2270
-  _globals['_GETPOLICYRESPONSE']._serialized_end=2359
-  _globals['_SETPOLICYREQUEST']._serialized_start=2361
-  _globals['_SETPOLICYREQUEST']._serialized_end=2450
-  _globals['_SETPOLICYRESPONSE']._serialized_start=2452
-  _globals['_SETPOLICYRESPONSE']._serialized_end=2522
-  _globals['_SCHEDULERSERVICE']._serialized_start=2525
-  _globals['_SCHEDULERSERVICE']._serialized_end=3395
+  _globals['_ADMITJOBREQUEST']._serialized_start=238
+  _globals['_ADMITJOBREQUEST']._serialized_end=272
+  _globals['_ADMITJOBRESPONSE']._serialized_start=274
+  _globals['_ADMITJOBRESPONSE']._serialized_end=317
+  _globals['_CANCELJOBREQUEST']._serialized_start=319
+  _globals['_CANCELJOBREQUEST']._serialized_end=369
+  _globals['_CANCELJOBRESPONSE']._serialized_start=371
+  _globals['_CANCELJOBRESPONSE']._serialized_end=390
+  _globals['_ADDSTAGEREQUEST']._serialized_start=393
+  _globals['_ADDSTAGEREQUEST']._serialized_end=578
+  _globals['_ADDSTAGERESPONSE']._serialized_start=580
+  _globals['_ADDSTAGERESPONSE']._serialized_end=598
+  _globals['_CLOSEJOBREQUEST']._serialized_start=600
+  _globals['_CLOSEJOBREQUEST']._serialized_end=723
+  _globals['_CLOSEJOBRESPONSE']._serialized_start=725
+  _globals['_CLOSEJOBRESPONSE']._serialized_end=743
+  _globals['_KEEPJOBOPENREQUEST']._serialized_start=745
+  _globals['_KEEPJOBOPENREQUEST']._serialized_end=781
+  _globals['_KEEPJOBOPENRESPONSE']._serialized_start=783
+  _globals['_KEEPJOBOPENRESPONSE']._serialized_end=804
+  _globals['_GETCLUSTERREQUEST']._serialized_start=806
+  _globals['_GETCLUSTERREQUEST']._serialized_end=825
+  _globals['_GETCLUSTERRESPONSE']._serialized_start=828
+  _globals['_GETCLUSTERRESPONSE']._serialized_end=1039
+  _globals['_EXECUTOR']._serialized_start=1042
+  _globals['_EXECUTOR']._serialized_end=1546
+  _globals['_EXECUTOR_LABELSENTRY']._serialized_start=1388
+  _globals['_EXECUTOR_LABELSENTRY']._serialized_end=1433
+  _globals['_EXECUTOR_STATE']._serialized_start=1435
+  _globals['_EXECUTOR_STATE']._serialized_end=1546
+  _globals['_LISTQUEUEREQUEST']._serialized_start=1548
+  _globals['_LISTQUEUEREQUEST']._serialized_end=1605
+  _globals['_LISTQUEUERESPONSE']._serialized_start=1607
+  _globals['_LISTQUEUERESPONSE']._serialized_end=1707
+  _globals['_QUEUEDSTAGE']._serialized_start=1710
+  _globals['_QUEUEDSTAGE']._serialized_end=2014
+  _globals['_FIGURE']._serialized_start=2016
+  _globals['_FIGURE']._serialized_end=2082
+  _globals['_STAGEREASONS']._serialized_start=2085
+  _globals['_STAGEREASONS']._serialized_end=2536
+  _globals['_STAGEREASONS_BEFORE']._serialized_start=2350
+  _globals['_STAGEREASONS_BEFORE']._serialized_end=2460
+  _globals['_STAGEREASONS_CHANGE']._serialized_start=2462
+  _globals['_STAGEREASONS_CHANGE']._serialized_end=2536
+  _globals['_EXPLAINJOBREQUEST']._serialized_start=2538
+  _globals['_EXPLAINJOBREQUEST']._serialized_end=2573
+  _globals['_EXPLAINJOBRESPONSE']._serialized_start=2576
+  _globals['_EXPLAINJOBRESPONSE']._serialized_end=2885
+  _globals['_DECISION']._serialized_start=2888
+  _globals['_DECISION']._serialized_end=3217
+  _globals['_WATCHDECISIONSREQUEST']._serialized_start=3219
+  _globals['_WATCHDECISIONSREQUEST']._serialized_end=3258
+  _globals['_WATCHDECISIONSRESPONSE']._serialized_start=3260
+  _globals['_WATCHDECISIONSRESPONSE']._serialized_end=3340
+  _globals['_POLICY']._serialized_start=3343
+  _globals['_POLICY']._serialized_end=3558
+  _globals['_GETPOLICYREQUEST']._serialized_start=3560
+  _globals['_GETPOLICYREQUEST']._serialized_end=3578
+  _globals['_GETPOLICYRESPONSE']._serialized_start=3580
+  _globals['_GETPOLICYRESPONSE']._serialized_end=3669
+  _globals['_SETPOLICYREQUEST']._serialized_start=3671
+  _globals['_SETPOLICYREQUEST']._serialized_end=3760
+  _globals['_SETPOLICYRESPONSE']._serialized_start=3762
+  _globals['_SETPOLICYRESPONSE']._serialized_end=3832
+  _globals['_SCHEDULERSERVICE']._serialized_start=3835
+  _globals['_SCHEDULERSERVICE']._serialized_end=5017
 # @@protoc_insertion_point(module_scope)

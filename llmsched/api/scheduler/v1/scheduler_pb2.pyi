@@ -1,6 +1,8 @@
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from llmsched.api.common.v1 import stage_pb2 as _stage_pb2
+from llmsched.api.common.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -30,6 +32,46 @@ class CancelJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CancelJobResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AddStageRequest(_message.Message):
+    __slots__ = ("job_id", "stage", "task", "payload")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    stage: _stage_pb2.StageSpec
+    task: _stage_pb2.TaskSpec
+    payload: _task_pb2.TaskPayload
+    def __init__(self, job_id: _Optional[str] = ..., stage: _Optional[_Union[_stage_pb2.StageSpec, _Mapping]] = ..., task: _Optional[_Union[_stage_pb2.TaskSpec, _Mapping]] = ..., payload: _Optional[_Union[_task_pb2.TaskPayload, _Mapping]] = ...) -> None: ...
+
+class AddStageResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CloseJobRequest(_message.Message):
+    __slots__ = ("job_id", "output", "failure")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    output: _struct_pb2.Value
+    failure: _task_pb2.Failure
+    def __init__(self, job_id: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., failure: _Optional[_Union[_task_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class CloseJobResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class KeepJobOpenRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class KeepJobOpenResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -113,7 +155,7 @@ class ListQueueResponse(_message.Message):
     def __init__(self, stages: _Optional[_Iterable[_Union[QueuedStage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class QueuedStage(_message.Message):
-    __slots__ = ("rank", "job_id", "stage_id", "application", "kind", "requirement", "waiting_tasks", "ready_time", "key", "reason")
+    __slots__ = ("rank", "job_id", "stage_id", "application", "kind", "requirement", "waiting_tasks", "ready_time", "key", "reason", "figures")
     RANK_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +166,7 @@ class QueuedStage(_message.Message):
     READY_TIME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
     rank: int
     job_id: str
     stage_id: str
@@ -134,7 +177,56 @@ class QueuedStage(_message.Message):
     ready_time: _timestamp_pb2.Timestamp
     key: str
     reason: str
-    def __init__(self, rank: _Optional[int] = ..., job_id: _Optional[str] = ..., stage_id: _Optional[str] = ..., application: _Optional[str] = ..., kind: _Optional[_Union[_stage_pb2.StageKind, str]] = ..., requirement: _Optional[str] = ..., waiting_tasks: _Optional[int] = ..., ready_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., key: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    figures: _containers.RepeatedCompositeFieldContainer[Figure]
+    def __init__(self, rank: _Optional[int] = ..., job_id: _Optional[str] = ..., stage_id: _Optional[str] = ..., application: _Optional[str] = ..., kind: _Optional[_Union[_stage_pb2.StageKind, str]] = ..., requirement: _Optional[str] = ..., waiting_tasks: _Optional[int] = ..., ready_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., key: _Optional[str] = ..., reason: _Optional[str] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ...) -> None: ...
+
+class Figure(_message.Message):
+    __slots__ = ("name", "label", "value", "unit")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    label: str
+    value: float
+    unit: str
+    def __init__(self, name: _Optional[str] = ..., label: _Optional[str] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class StageReasons(_message.Message):
+    __slots__ = ("stage_id", "rank", "place", "figures", "before", "jobs_before", "changes")
+    class Before(_message.Message):
+        __slots__ = ("job_id", "application", "stage_id", "by")
+        JOB_ID_FIELD_NUMBER: _ClassVar[int]
+        APPLICATION_FIELD_NUMBER: _ClassVar[int]
+        STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+        BY_FIELD_NUMBER: _ClassVar[int]
+        job_id: str
+        application: str
+        stage_id: str
+        by: Figure
+        def __init__(self, job_id: _Optional[str] = ..., application: _Optional[str] = ..., stage_id: _Optional[str] = ..., by: _Optional[_Union[Figure, _Mapping]] = ...) -> None: ...
+    class Change(_message.Message):
+        __slots__ = ("text", "figures")
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        FIGURES_FIELD_NUMBER: _ClassVar[int]
+        text: str
+        figures: _containers.RepeatedCompositeFieldContainer[Figure]
+        def __init__(self, text: _Optional[str] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ...) -> None: ...
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    JOBS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    rank: int
+    place: int
+    figures: _containers.RepeatedCompositeFieldContainer[Figure]
+    before: _containers.RepeatedCompositeFieldContainer[StageReasons.Before]
+    jobs_before: int
+    changes: _containers.RepeatedCompositeFieldContainer[StageReasons.Change]
+    def __init__(self, stage_id: _Optional[str] = ..., rank: _Optional[int] = ..., place: _Optional[int] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ..., before: _Optional[_Iterable[_Union[StageReasons.Before, _Mapping]]] = ..., jobs_before: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[StageReasons.Change, _Mapping]]] = ...) -> None: ...
 
 class ExplainJobRequest(_message.Message):
     __slots__ = ("job_id",)
@@ -143,19 +235,23 @@ class ExplainJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[str] = ...) -> None: ...
 
 class ExplainJobResponse(_message.Message):
-    __slots__ = ("queued", "decisions", "policy", "reasons")
+    __slots__ = ("queued", "decisions", "policy", "reasons", "figures", "stages")
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
     queued: _containers.RepeatedCompositeFieldContainer[QueuedStage]
     decisions: _containers.RepeatedCompositeFieldContainer[Decision]
     policy: Policy
     reasons: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, queued: _Optional[_Iterable[_Union[QueuedStage, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+    figures: _containers.RepeatedCompositeFieldContainer[Figure]
+    stages: _containers.RepeatedCompositeFieldContainer[StageReasons]
+    def __init__(self, queued: _Optional[_Iterable[_Union[QueuedStage, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageReasons, _Mapping]]] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("number", "decide_time", "job_id", "stage_id", "task_index", "attempt", "executor_id", "policy", "key", "rule", "waited", "waiting_stages")
+    __slots__ = ("number", "decide_time", "job_id", "stage_id", "task_index", "attempt", "executor_id", "policy", "key", "rule", "waited", "waiting_stages", "figures")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +264,7 @@ class Decision(_message.Message):
     RULE_FIELD_NUMBER: _ClassVar[int]
     WAITED_FIELD_NUMBER: _ClassVar[int]
     WAITING_STAGES_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
     number: int
     decide_time: _timestamp_pb2.Timestamp
     job_id: str
@@ -180,7 +277,8 @@ class Decision(_message.Message):
     rule: str
     waited: _duration_pb2.Duration
     waiting_stages: int
-    def __init__(self, number: _Optional[int] = ..., decide_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., job_id: _Optional[str] = ..., stage_id: _Optional[str] = ..., task_index: _Optional[int] = ..., attempt: _Optional[int] = ..., executor_id: _Optional[str] = ..., policy: _Optional[str] = ..., key: _Optional[str] = ..., rule: _Optional[str] = ..., waited: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., waiting_stages: _Optional[int] = ...) -> None: ...
+    figures: _containers.RepeatedCompositeFieldContainer[Figure]
+    def __init__(self, number: _Optional[int] = ..., decide_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., job_id: _Optional[str] = ..., stage_id: _Optional[str] = ..., task_index: _Optional[int] = ..., attempt: _Optional[int] = ..., executor_id: _Optional[str] = ..., policy: _Optional[str] = ..., key: _Optional[str] = ..., rule: _Optional[str] = ..., waited: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., waiting_stages: _Optional[int] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ...) -> None: ...
 
 class WatchDecisionsRequest(_message.Message):
     __slots__ = ("job_id",)
@@ -195,16 +293,22 @@ class WatchDecisionsResponse(_message.Message):
     def __init__(self, decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("name", "application_order", "ageing", "seed")
+    __slots__ = ("name", "application_order", "ageing", "seed", "epsilon", "sample_ratio", "without")
     NAME_FIELD_NUMBER: _ClassVar[int]
     APPLICATION_ORDER_FIELD_NUMBER: _ClassVar[int]
     AGEING_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_FIELD_NUMBER: _ClassVar[int]
     name: str
     application_order: _containers.RepeatedScalarFieldContainer[str]
     ageing: _duration_pb2.Duration
     seed: int
-    def __init__(self, name: _Optional[str] = ..., application_order: _Optional[_Iterable[str]] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    epsilon: float
+    sample_ratio: float
+    without: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., application_order: _Optional[_Iterable[str]] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., seed: _Optional[int] = ..., epsilon: _Optional[float] = ..., sample_ratio: _Optional[float] = ..., without: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetPolicyRequest(_message.Message):
     __slots__ = ()

@@ -48,6 +48,21 @@ class SchedulerServiceStub(object):
                 request_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.AddStage = channel.unary_unary(
+                '/llmsched.api.scheduler.v1.SchedulerService/AddStage',
+                request_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.AddStageRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.AddStageResponse.FromString,
+                _registered_method=True)
+        self.CloseJob = channel.unary_unary(
+                '/llmsched.api.scheduler.v1.SchedulerService/CloseJob',
+                request_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CloseJobRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CloseJobResponse.FromString,
+                _registered_method=True)
+        self.KeepJobOpen = channel.unary_unary(
+                '/llmsched.api.scheduler.v1.SchedulerService/KeepJobOpen',
+                request_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.KeepJobOpenRequest.SerializeToString,
+                response_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.KeepJobOpenResponse.FromString,
+                _registered_method=True)
         self.GetCluster = channel.unary_unary(
                 '/llmsched.api.scheduler.v1.SchedulerService/GetCluster',
                 request_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.GetClusterRequest.SerializeToString,
@@ -99,6 +114,35 @@ class SchedulerServiceServicer(object):
     def CancelJob(self, request, context):
         """Internal, for the planner: cancels a job. Returns when the decision is durable. Idempotent.
         Errors: NOT_FOUND/JOB_NOT_FOUND, FAILED_PRECONDITION/NOT_LEADER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddStage(self, request, context):
+        """Internal, for the planner: adds a stage to an open job. Returns when it is durable. Repeating a call with the same
+        stage id and content changes nothing.
+        Errors: NOT_FOUND/JOB_NOT_FOUND (also for a job that has ended), FAILED_PRECONDITION/JOB_NOT_OPEN,
+        INVALID_ARGUMENT/INVALID_STAGE (unknown parents, each in BadRequest), ALREADY_EXISTS/STAGE_ID_REUSED,
+        FAILED_PRECONDITION/TOO_MANY_STAGES, FAILED_PRECONDITION/NOT_LEADER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseJob(self, request, context):
+        """Internal, for the planner: closes an open job. Returns when that is durable. Idempotent.
+        Errors: NOT_FOUND/JOB_NOT_FOUND (also for a job that has ended), FAILED_PRECONDITION/JOB_NOT_OPEN
+        (it is of a registered application), FAILED_PRECONDITION/NOT_LEADER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepJobOpen(self, request, context):
+        """Internal, for the planner: the program of an open job is alive.
+        Errors: NOT_FOUND/JOB_NOT_FOUND (also for a job that has ended), FAILED_PRECONDITION/JOB_NOT_OPEN,
+        FAILED_PRECONDITION/NOT_LEADER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +206,21 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CancelJobRequest.FromString,
                     response_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'AddStage': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddStage,
+                    request_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.AddStageRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.AddStageResponse.SerializeToString,
+            ),
+            'CloseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseJob,
+                    request_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CloseJobRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CloseJobResponse.SerializeToString,
+            ),
+            'KeepJobOpen': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepJobOpen,
+                    request_deserializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.KeepJobOpenRequest.FromString,
+                    response_serializer=llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.KeepJobOpenResponse.SerializeToString,
             ),
             'GetCluster': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCluster,
@@ -252,6 +311,87 @@ class SchedulerService(object):
             '/llmsched.api.scheduler.v1.SchedulerService/CancelJob',
             llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CancelJobRequest.SerializeToString,
             llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddStage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.scheduler.v1.SchedulerService/AddStage',
+            llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.AddStageRequest.SerializeToString,
+            llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.AddStageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.scheduler.v1.SchedulerService/CloseJob',
+            llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CloseJobRequest.SerializeToString,
+            llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.CloseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepJobOpen(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmsched.api.scheduler.v1.SchedulerService/KeepJobOpen',
+            llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.KeepJobOpenRequest.SerializeToString,
+            llmsched_dot_api_dot_scheduler_dot_v1_dot_scheduler__pb2.KeepJobOpenResponse.FromString,
             options,
             channel_credentials,
             insecure,

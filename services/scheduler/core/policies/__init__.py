@@ -12,7 +12,9 @@ from services.scheduler.core.policies.carbyne import Carbyne
 from services.scheduler.core.policies.clairvoyant_srpt import ClairvoyantSrpt
 from services.scheduler.core.policies.fair import Fair
 from services.scheduler.core.policies.fcfs import Fcfs
+from services.scheduler.core.policies.gittins import Gittins
 from services.scheduler.core.policies.hermes import Hermes
+from services.scheduler.core.policies.llmsched import Llmsched
 from services.scheduler.core.policies.plas import Plas
 from services.scheduler.core.policies.ps_tcs import PsTcs
 from services.scheduler.core.policies.random import Random
@@ -20,7 +22,7 @@ from services.scheduler.core.policies.request_fcfs import RequestFcfs
 from services.scheduler.core.policies.sjf import Sjf
 from services.scheduler.core.policies.srtf import Srtf
 
-__all__ = ["POLICIES", "UnknownPolicy", "make_policy"]
+__all__ = ["BY_PROFILE", "PARAMETERS", "POLICIES", "UnknownPolicy", "make_policy"]
 
 #: How to make each policy of its settings.
 POLICIES: Mapping[str, Callable[[PolicySettings, Knowledge], Policy]] = {
@@ -31,7 +33,9 @@ POLICIES: Mapping[str, Callable[[PolicySettings, Knowledge], Policy]] = {
         ClairvoyantSrpt,
         Fair,
         Fcfs,
+        Gittins,
         Hermes,
+        Llmsched,
         Plas,
         PsTcs,
         Random,
@@ -41,11 +45,19 @@ POLICIES: Mapping[str, Callable[[PolicySettings, Knowledge], Policy]] = {
     )
 }
 
+#: Those that go by the profiles of applications. They start without any, and then go by the service received.
+BY_PROFILE = frozenset({Gittins.name, Llmsched.name})
+
 #: What a policy knows that is told of nothing but its jobs.
 NOTHING = Knowledge()
 
 #: Settings that only some policies take, and which.
-_PARAMETERS = {"application_order": ("ps-tcs",)}
+PARAMETERS = {
+    "application_order": ("ps-tcs",),
+    "epsilon": ("llmsched",),
+    "sample_ratio": ("llmsched",),
+    "without": ("gittins", "llmsched"),
+}
 
 
 def make_policy(settings: PolicySettings, knowledge: Knowledge = NOTHING) -> Policy:
@@ -57,12 +69,16 @@ def make_policy(settings: PolicySettings, knowledge: Knowledge = NOTHING) -> Pol
     """
     if settings.name not in POLICIES:
         raise UnknownPolicy(f"no policy {settings.name!r}; there are: {', '.join(sorted(POLICIES))}")
-    for parameter, takers in _PARAMETERS.items():
-        if getattr(settings, parameter) and settings.name not in takers:
+    for parameter, takers in PARAMETERS.items():
+        if getattr(settings, parameter) not in (None, ()) and settings.name not in takers:
             raise UnknownPolicy(f"policy {settings.name!r} takes no {parameter}; it is for: {', '.join(takers)}")
     if len(set(settings.application_order)) < len(settings.application_order):
         raise UnknownPolicy("application_order names an application twice")
     ageing = settings.ageing_seconds
     if ageing is not None and not (math.isfinite(ageing) and ageing >= 0):
         raise UnknownPolicy(f"ageing_seconds must be a number of seconds from 0 up, not {ageing}")
+    for parameter in ("epsilon", "sample_ratio"):
+        value = getattr(settings, parameter)
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise UnknownPolicy(f"{parameter} must be a number from 0 to 1, not {value}")
     return POLICIES[settings.name](settings, knowledge)

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from services.scheduler.core.model import PolicySettings, StageKind
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageFacts, StageView
 from services.scheduler.core.policies.dependents import from_the_end
+from services.scheduler.core.policies.explaining import Part
 
 Influences = dict[str, int]  #: by stage id
+
+
+_INFLUENCE = Part("influence", "minus its influence on other stages")
 
 
 class Argus:
@@ -30,6 +34,9 @@ class Argus:
 
     def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         """Argus has no parameters."""
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (_INFLUENCE,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         influence = from_the_end(job.stages, _influence)[stage.stage_id][stage.stage_id]

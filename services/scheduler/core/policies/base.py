@@ -7,10 +7,13 @@ The machine keeps the order. A policy says which of a job's moments change the k
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from math import inf
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from services.profiler.core.belief import Beliefs
+from services.profiler.core.profile import Profile
 from services.profiler.core.statistics import Statistics, WorkModel
 from services.scheduler.core.model import Measurement, StageKind, StageSpec, StageState, TaskSpec, TaskState
 
@@ -26,6 +29,7 @@ class Moment(StrEnum):
 
     TASK_STARTED = "TASK_STARTED"
     TASK_ENDED = "TASK_ENDED"
+    STAGE_READY = "STAGE_READY"
     STAGE_ENDED = "STAGE_ENDED"
     STAGES_ADDED = "STAGES_ADDED"
     TOKENS_COUNTED = "TOKENS_COUNTED"
@@ -68,15 +72,24 @@ class JobView:
 
     job_id: str
     application: str
-    structure: str  #: "generated", "chain+width", "chain", "width" or "static": what its application can do
+    structure: str  #: "generated", "chain+width", "chain", "width", "static" or "open": what it can do
     arrival: float  #: seconds
     order: int  #: breaks ties between equal arrivals
+    open: bool = False  #: its program may add stages
     running_tasks: int = 0
     attained_llm_seconds: float = 0.0  #: service received by tasks that ended
     attained_tool_seconds: float = 0.0
     done_prompt_tokens: int = 0  #: of LLM tasks that ended
     done_output_tokens: int = 0
-    stages: Mapping[str, StageFacts] = field(default_factory=dict)  #: by id: those that the job has shown so far
+    #: By id: those that the job has shown so far; of a program, among those that have ended, the first and the latest.
+    stages: Mapping[str, StageFacts] = field(default_factory=dict)
+    shown_at: float = 0.0  #: seconds: the job's latest moment other than TASK_STARTED
+    memo: dict[str, Any] = field(default_factory=dict)  #: what policies have computed; empty after such a moment
+
+    def show(self, at: float) -> None:
+        """The machine's: the job has shown something new."""
+        self.shown_at = at
+        self.memo.clear()
 
     def done_work(self, model: WorkModel) -> float:
         """Work of the tasks that have ended (seconds): LLM calls as if alone in an engine, tools as they ran."""
@@ -121,6 +134,36 @@ class DrawingPolicy(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class PlacingPolicy(Policy, Protocol):
+    """A policy that has a say in where tasks go."""
+
+    by_speed: bool  #: to the executor that is fastest with one more in its batch, where speeds are known; else by load
+
+
+class Candidate(NamedTuple):
+    """A stage that could go now."""
+
+    job: JobView
+    stage: StageView
+    started: int  #: of its tasks
+
+
+@runtime_checkable
+class ExploringPolicy(Policy, Protocol):
+    """A policy that decides for whole stages, and now and then takes another one than the head of its order."""
+
+    chance: float  #: how often it looks for another one
+
+    def explores(self, decision: int) -> bool:
+        """Whether it looks for another one at this decision (from 1): a pure function."""
+        ...
+
+    def explore(self, candidates: Sequence[Candidate]) -> tuple[int, int] | None:
+        """Which of the candidates goes, by its place, and how many of its tasks; None: the head after all."""
+        ...
+
+
 #: The future: for a job, the work of each task of each of its stages (seconds), shown or not. Simulation only.
 Oracle = Callable[[str], Mapping[str, Sequence[float]]]
 
@@ -130,7 +173,22 @@ class Knowledge:
     """What a policy is given besides the jobs."""
 
     statistics: Statistics | None = None  #: of a history
+    beliefs: Beliefs = field(default_factory=Beliefs)  #: by the profiles of applications
+    slowdown: float = inf  #: how many times longer than alone an LLM call takes at most; inf: not known
     oracle: Oracle | None = None
+
+    def with_profile(self, profile: Profile) -> Knowledge:
+        """With what was learned of an application in place of what was known of it before."""
+        statistics = profile.statistics
+        if statistics is None:
+            statistics = self.statistics
+        elif self.statistics is not None:
+            statistics = self.statistics.updated(statistics)
+        return replace(self, beliefs=self.beliefs.with_profile(profile), statistics=statistics)
+
+    def with_speeds(self, work: WorkModel, slowdown: float) -> Knowledge:
+        """With what was measured of the engines."""
+        return replace(self, beliefs=self.beliefs.with_work(work), slowdown=slowdown)
 
     def statistics_for(self, policy: str) -> Statistics:
         """The statistics. Raises UnknownPolicy if there are none."""

@@ -9,9 +9,12 @@ from services.profiler.core.statistics import ApplicationStatistics
 from services.scheduler.core.model import PolicySettings, StageKind
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageFacts, StageView
 from services.scheduler.core.policies.dependents import from_the_end
+from services.scheduler.core.policies.explaining import LEFT_OF_MEAN, RUNNING, Part
 
 #: Seconds by which paths may differ and still count as equally long: sums of means are not exact.
 _SLACK = 1e-9
+
+_CLAIM = Part("leftover", "1 if it waits for what others leave")
 
 
 class Carbyne:
@@ -40,12 +43,19 @@ class Carbyne:
         self._spans = {name: _Spans(application) for name, application in statistics.applications.items()}
         self._pooled = _Spans(statistics.pooled)
 
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return _CLAIM, RUNNING if self._is_critical(job, stage) else LEFT_OF_MEAN
+
     def key(self, job: JobView, stage: StageView) -> Key:
-        spans = self._spans.get(job.application, self._pooled)
-        paths = from_the_end(job.stages, spans.path)
-        if paths[stage.stage_id] >= max(paths.values()) - _SLACK:
+        if self._is_critical(job, stage):
             return 0, job.running_tasks, job.arrival, job.order, stage.position
-        return 1, spans.total - job.done_work(self._work), job.arrival, job.order, stage.position
+        total = self._spans.get(job.application, self._pooled).total
+        return 1, total - job.done_work(self._work), job.arrival, job.order, stage.position
+
+    def _is_critical(self, job: JobView, stage: StageView) -> bool:
+        """Whether the job is later if the stage is."""
+        paths = from_the_end(job.stages, self._spans.get(job.application, self._pooled).path)
+        return paths[stage.stage_id] >= max(paths.values()) - _SLACK
 
 
 class _Spans:

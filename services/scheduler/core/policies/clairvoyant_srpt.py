@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import fsum
 
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import Part
+
+_LEFT = Part("left", "work that its job has left", "s")
 
 
 class ClairvoyantSrpt:
@@ -24,6 +28,9 @@ class ClairvoyantSrpt:
     def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         """Raises UnknownPolicy without an oracle."""
         self._oracle = knowledge.oracle_for(self.name)
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (_LEFT,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         shown = job.stages

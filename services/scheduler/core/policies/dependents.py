@@ -10,15 +10,20 @@ from services.scheduler.core.policies.base import StageFacts
 T = TypeVar("T")
 
 
+def _waits_for(stages: Mapping[str, StageFacts], stage_id: str) -> bool:
+    """A stage that is not shown any more has ended."""
+    return stage_id in stages and not stages[stage_id].state.is_final
+
+
 def from_the_end(stages: Mapping[str, StageFacts], value: Callable[[StageFacts, Sequence[T]], T]) -> dict[str, T]:
     """For each stage that is not done, by id: `value` of the stage and of the values of those that wait for it.
 
     A stage waits for its parents and, once its unfolding has added stages, for these. O(stages and their parents).
     """
     needs = {
-        stage_id: [one for one in (*stage.spec.parents, *stage.waits_on) if not stages[one].state.is_done]
+        stage_id: [one for one in (*stage.spec.parents, *stage.waits_on) if _waits_for(stages, one)]
         for stage_id, stage in stages.items()
-        if not stage.state.is_done
+        if not stage.state.is_final
     }
     missing = dict.fromkeys(needs, 0)
     for needed in needs.values():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import RUNNING, Part
 
 
 class Fair:
@@ -21,6 +24,9 @@ class Fair:
 
     def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         """Fair has no parameters."""
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (RUNNING,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         return job.running_tasks, job.arrival, job.order, stage.position

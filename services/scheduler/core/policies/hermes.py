@@ -8,8 +8,12 @@ from itertools import accumulate
 
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import Part
 
 BUCKETS = 10
+
+
+_RANK = Part("rank", "Gittins rank as Hermes computes it", "s")
 
 
 class Hermes:
@@ -37,6 +41,9 @@ class Hermes:
         self._work = statistics.work
         self._totals = {name: Totals(one.totals) for name, one in statistics.applications.items()}
         self._pooled = Totals(statistics.pooled.totals)
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (_RANK,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         totals = self._totals.get(job.application, self._pooled)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import ATTAINED, Part
 
 
 class Plas:
@@ -23,6 +26,9 @@ class Plas:
 
     def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         """PLAS has no parameters."""
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (ATTAINED,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         return job.attained_llm_seconds + job.attained_tool_seconds, job.arrival, job.order, stage.position

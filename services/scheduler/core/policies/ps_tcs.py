@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import Part
 
 #: What an application can do, those first whose first stages reveal most of what is to come.
 STRUCTURES = ("generated", "chain+width", "chain", "width", "static")
+
+
+_PLACES = (Part("place", "place of its application in the order"), Part("structure", "place of its structure"))
 
 
 class PsTcs:
@@ -26,6 +32,9 @@ class PsTcs:
     def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         self._places = {application: place for place, application in enumerate(settings.application_order)}
         self._structures = {structure: place for place, structure in enumerate(STRUCTURES)}
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return _PLACES
 
     def key(self, job: JobView, stage: StageView) -> Key:
         place = self._places.get(job.application, len(self._places))

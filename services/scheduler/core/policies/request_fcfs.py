@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import Part
+
+_READY = Part("ready", "when it became ready", "time")
 
 
 class RequestFcfs:
@@ -20,6 +25,9 @@ class RequestFcfs:
 
     def __init__(self, settings: PolicySettings, knowledge: Knowledge) -> None:
         """Request-FCFS has no parameters."""
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (_READY,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         return stage.ready_at, job.arrival, job.order, stage.position

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import Part
+
+_MEAN = Part("mean_total", "mean of its application", "s")
 
 
 class Sjf:
@@ -24,6 +29,9 @@ class Sjf:
         statistics = knowledge.statistics_for(self.name)
         self._means = {name: application.mean for name, application in statistics.applications.items()}
         self._mean = statistics.pooled.mean
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (_MEAN,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         return self._means.get(job.application, self._mean), job.arrival, job.order, stage.position

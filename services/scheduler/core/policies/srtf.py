@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.scheduler.core.model import PolicySettings
 from services.scheduler.core.policies.base import JobView, Key, Knowledge, Moment, StageView
+from services.scheduler.core.policies.explaining import LEFT_OF_MEAN, Part
 
 
 class Srtf:
@@ -28,6 +31,9 @@ class Srtf:
         self._work = statistics.work
         self._means = {name: application.mean for name, application in statistics.applications.items()}
         self._mean = statistics.pooled.mean
+
+    def parts(self, job: JobView, stage: StageView) -> Sequence[Part]:
+        return (LEFT_OF_MEAN,)
 
     def key(self, job: JobView, stage: StageView) -> Key:
         remaining = self._means.get(job.application, self._mean) - job.done_work(self._work)

@@ -214,7 +214,7 @@ def test_what_a_network_holds_impossible_is_believed_without_evidence():
     jobs = history(*[[llm("x", outputs=[size]), llm("y", "x", outputs=[size])] for size in [10, 30] * 20])
     profile = learn(jobs)["a"]
     sure = Network(profile.network.names, ((), (0,)), (np.array([1.0, 0.0]), np.eye(2)))
-    known = Beliefs({"a": replace(profile, network=sure)}, WORK)
+    known = Beliefs({"a": replace(profile, network=sure, linear=None)}, WORK)
     x = replace(X_READY, done=True, left=0, units=30.0)
     assert believed(known, seen(x, Y_WAITING)).expected.llm == 10.0
 

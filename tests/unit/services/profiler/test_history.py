@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from services.profiler.core.history import learn
 from services.profiler.core.statistics import Statistics, WorkModel
 from services.profiler.core.trace import read_history
+from tests.unit.services.profiler.test_drift import code
 from tests.unit.services.profiler.traces import line, stage, tool
 
 WORK = WorkModel(prefill=0.01, decode=1.0)
@@ -73,3 +76,22 @@ def test_the_work_model_is_the_contract_s_by_default():
 def test_nothing_can_be_learned_from_nothing():
     with pytest.raises(ValueError, match="the history has no jobs"):
         learn([])
+
+
+def test_applications_learned_one_by_one_are_as_if_learned_together():
+    jobs = [*code(20), *(replace(job, app="other") for job in code(30, seed=1))]
+    together = learn(jobs)
+    first, second = (learn([job for job in jobs if job.app == app]) for app in ("code_generation", "other"))
+    found = first.updated(second)
+    assert found.applications == together.applications
+    assert found.pooled.totals == together.pooled.totals
+    for name, one in together.pooled.stages.items():
+        other = found.pooled.stages[name]
+        assert (other.per_job, other.seconds, other.span) == pytest.approx((one.per_job, one.seconds, one.span))
+        assert other.is_llm is one.is_llm
+    assert found.updated(second) == found
+
+
+def test_statistics_come_back_from_json():
+    known = learn(code(20), WorkModel(decode=0.02))
+    assert Statistics.of_plain(json.loads(json.dumps(known.plain()))).plain() == known.plain()

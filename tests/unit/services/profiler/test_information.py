@@ -226,6 +226,32 @@ def test_the_error_falls_with_the_root_of_the_number_of_draws():
     assert few / many == pytest.approx(8.0, rel=0.5)
 
 
+def test_stages_that_are_asked_about_together_are_drawn_for_as_if_alone():
+    of = random_network(np.random.default_rng(8), 7)
+    every = range(7)
+    values = {one: np.arange(float(of.cards[one])) for one in every}
+    drawn = information(of, cells=0, samples=64)
+    both = drawn.reductions([0, 1], every, {}, values, {})
+    assert max(one.information.error for one in both.values()) > 0.0
+    assert {**drawn.reductions([0], every, {}, values, {}), **drawn.reductions([1], every, {}, values, {})} == both
+
+
+def test_where_a_draw_is_dear_there_are_fewer(monkeypatch: pytest.MonkeyPatch):
+    """The answer is as right as before, within an error that says so; and the tables are as small as they may be."""
+    of = random_network(np.random.default_rng(5), 7)
+    expected = by_enumeration(of, 0, [2, 3, 5], {})
+    many = information(of, cells=0, samples=1024).mutual_information(0, [2, 3, 5], {})
+    monkeypatch.setattr("services.profiler.core.information.DRAWN_CELLS", 500)
+    few = information(of, cells=0, samples=1024).mutual_information(0, [2, 3, 5], {})
+    assert few.error > 2 * many.error > 0.0
+    assert abs(few.value - expected) <= 4 * few.error
+    monkeypatch.setattr("services.profiler.core.information.DRAWN_CELLS", 1)
+    fewest = information(of, cells=0, samples=1024).mutual_information(0, [2, 3, 5], {})
+    sixteen = information(of, cells=0, samples=16).mutual_information(0, [2, 3, 5], {})
+    assert fewest.error > few.error
+    assert fewest.error == pytest.approx(sixteen.error, rel=1.0)
+
+
 @pytest.mark.parametrize("shape", [(1, 2), (8, 1), (8,)])
 def test_drawing_needs_numbers_for_every_variable(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match="cannot draw twice from 2 variables"):

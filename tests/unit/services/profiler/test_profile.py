@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
+from services.profiler.core.belief import Beliefs
 from services.profiler.core.profile import MAX_VARIABLES, REST, Level, Profile, learn
+from services.profiler.core.scoring import Calibration
 from services.profiler.core.structure import Column
 from services.profiler.core.trace import TraceJob, read_history
-from services.profiler.core.variables import Aspect
+from services.profiler.core.variables import Aspect, completed, course
+from simulator.generate.applications.code_generation import CodeGeneration
 from tests.unit.services.profiler.traces import line, stage, tool
 
 
@@ -111,7 +118,7 @@ def test_levels_of_rare_names_are_drawn_towards_their_kind():
     )
     kind = (10 * 10 + 109) / 11
     assert profile.levels["y"].units == pytest.approx((109 + 2 * kind) / 3)
-    assert profile.level("new", is_llm=True).units == pytest.approx(kind)
+    assert profile.level(("new", 0), is_llm=True).units == pytest.approx(kind)
 
 
 def test_the_level_of_a_job_is_between_its_own_and_that_of_all():
@@ -157,3 +164,78 @@ def test_recorded_applications_stay_within_the_limits(traces: Path):
         for profile in learn(jobs).values():
             assert len(profile.variables) <= MAX_VARIABLES
             assert max(len(parents) for parents in profile.network.parents) <= 3
+
+
+def test_profiles_are_equal_if_all_that_they_say_is():
+    jobs = [rounds(2 + job % 5) for job in range(20)]
+    profile = learned(*jobs)
+    again = Profile.of_plain(json.loads(json.dumps(profile.plain())))
+    assert profile == again
+    assert len({profile, again}) == 1
+    assert profile != learned(*jobs[:-1])
+    assert profile != replace(profile, version=2)
+    assert profile != "a profile"
+
+
+def test_the_spread_of_a_stage_is_that_of_its_tasks_beside_each_other():
+    """Tasks of 1 and 3 are half of their mean off: √(0.5 / 1). How long stages are does not matter, nor single ones."""
+    spread = math.sqrt(2 * 0.5**2 / 1)
+    assert learned([llm("x", outputs=[1, 3])]).levels["x"].spread == pytest.approx(spread)
+    far = [[llm("x", outputs=[10, 30])], [llm("x", outputs=[1000, 3000])], [llm("x", outputs=[7])]]
+    assert learned(*far).levels["x"].spread == pytest.approx(spread)
+    # Of n tasks each stage counts for n - 1: (0.5 + 2 · 0) / (1 + 2), of all LLM stages.
+    mixed = learned([llm("x", outputs=[1, 3]), llm("y", outputs=[5, 5, 5])])
+    everything = math.sqrt(0.5 / 3)
+    assert mixed.kinds[True].spread == pytest.approx(everything)
+    # A name's own is drawn towards that, which counts as two tasks more.
+    assert mixed.levels["x"].spread == pytest.approx(math.sqrt((0.5 + 2 * everything**2) / (1 + 2)))
+    assert mixed.levels["y"].spread == pytest.approx(math.sqrt((0.0 + 2 * everything**2) / (2 + 2)))
+    # Where nothing ever ran beside another, it is not known.
+    assert learned([llm("x", outputs=[1])], [llm("x", outputs=[9])]).levels["x"].spread == 0.0
+    # Nor do tasks that all took nothing tell anything.
+    assert learned([llm("x", outputs=[0, 0])]).levels["x"].spread == 0.0
+
+
+def test_few_jobs_are_believed_to_vary_as_jobs_do_on_average():
+    def units(jobs: int) -> Any:
+        return learned(*[[llm("x", outputs=[100])] for _ in range(jobs)]).variables[0].bins.values[0]
+
+    assert units(1).min() < 80.0 < 120.0 < units(1).max()
+    assert units(1).mean() == pytest.approx(100.0)
+    assert units(1).std() > units(4).std() > units(7).std() > 0.0
+    assert units(8).std() == 0.0
+
+
+def test_more_jobs_to_learn_from_make_better_beliefs():
+    """On average over histories: the CRPS of a job's work at arrival falls with 1, 2, 5, 10 and 40 jobs."""
+    scores = {size: Calibration() for size in (1, 2, 5, 10, 40)}
+    for seed in range(12):
+        random = Random(seed)
+        jobs = [CodeGeneration().job(random, "") for _ in range(60)]
+        for size, score in scores.items():
+            known = Beliefs(learn(jobs[:size]))
+            for job in jobs[40:]:
+                belief = known.of(next(course(job)))
+                assert belief is not None
+                uniforms = np.random.default_rng(1).random((100, belief.draws))
+                work = known.of(completed(job))
+                assert work is not None
+                score.add(belief.samples(uniforms).sum(axis=1), work.spent)
+    errors = [score.crps for score in scores.values()]
+    assert all(more < 1.03 * fewer for fewer, more in pairwise(errors))
+    assert errors[-1] < 0.8 * errors[0]
+
+
+def test_a_name_that_all_jobs_have_equally_often_is_no_loop():
+    jobs = [[llm(f"s{place}", name="s", outputs=[10 * place + job]) for place in range(6)] for job in range(12)]
+    profile = learned(*jobs)
+    assert labels(profile) == ["units of s", *(f"units of s#{place}" for place in range(1, 6))]
+    # What of them is no variable is their own too.
+    wide = [[llm(f"s{place}", name="s", outputs=[10 + job] * (1 + place)) for place in range(6)] for job in range(12)]
+    assert learned(*wide).stages["s", 5].width > 5.0
+
+
+def test_wide_stages_count_more_for_the_units_of_their_name():
+    """So that the mean of the width times this is the mean of the sum."""
+    profile = learned(*[[llm("x", outputs=[10]), llm("y", name="x", outputs=[40] * 9)] for _ in range(12)])
+    assert profile.levels["x"].units * profile.levels["x"].width == pytest.approx((10 + 360) / 2, rel=0.05)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.scheduler.core import PolicySettings, SchedulerMachine, effects, events, make_policy
+from services.scheduler.core import PolicySettings, SchedulerMachine, effects, events
 from services.scheduler.core.model import (
     AttemptRef,
     Failure,
@@ -27,6 +26,8 @@ BASE: dict[str, Any] = {"at": 1.1, "cause": "test"}
 EVENTS: list[events.Event] = [
     events.JobAdmitted(job=make.job("job", make.llm("a"), make.tool("b", "a")), **BASE),
     events.JobCancelRequested(job_id="job", reason="später", **BASE),
+    events.StageAdded(job_id="job", stage=make.llm("a"), task=TaskSpec(prompt_tokens=3), **BASE),
+    events.JobClosed(job_id="job", failure=make.BROKEN, if_idle=True, **BASE),
     make.unfolded("job", "a", tasks=[TaskSpec(prompt_tokens=3, counted=True)], stages=[make.dynamic("x")], again=True),
     make.unfold_failed("job", "a", failure=Failure(reason="R", message="m", metadata={"k": "v"})),
     make.counted("job", "a", 1, None),
@@ -41,6 +42,8 @@ EVENTS: list[events.Event] = [
     make.attempt_lost(REF),
     make.timer(2.5),
     make.policy_changed(name="ps-tcs", application_order=("b", "a"), ageing_seconds=0.5),
+    make.profile_changed(make.jobs_of("app", 3)),
+    make.calibrated("llm-0", 0.01, 0.02),
 ]
 EFFECTS: list[effects.Effect] = [
     effects.JobChanged(cause="c", job_id="job", state=JobState.FAILED, failure=make.BROKEN),
@@ -67,7 +70,7 @@ EFFECTS: list[effects.Effect] = [
 
 def write(path: Path, *batches: tuple[list[events.Event], list[effects.Effect]], policy: PolicySettings) -> None:
     log = EventLog(str(path))
-    log.begin(5, policy, decisions=17, statistics=make.KNOWLEDGE.statistics)
+    log.begin(5, policy, decisions=17, knowledge=make.KNOWLEDGE)
     for batch in batches:
         log.handled(*batch, seconds=0.0)
     log.handled([], [], seconds=0.0, dispatch=False)
@@ -89,7 +92,8 @@ def test_everything_reads_back_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path / "log", (EVENTS, EFFECTS), policy=policy)
     (term,) = read_log(tmp_path / "log")
     assert (term.epoch, term.policy) == (5, policy)
-    assert (term.decisions, term.statistics) == (17, make.KNOWLEDGE.statistics)
+    assert (term.decisions, term.knowledge.statistics) == (17, make.KNOWLEDGE.statistics)
+    assert term.knowledge.beliefs.profiles == make.KNOWLEDGE.beliefs.profiles
     record, last = term.records
     assert record.events == tuple(EVENTS)
     assert record.effects == tuple(EFFECTS)
@@ -129,9 +133,9 @@ def test_a_log_replays_term_by_term(log_of_a_run: Path) -> None:
 def test_a_log_replays_with_what_its_policies_knew_and_the_numbers_of_its_decisions(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = EventLog(str(path))
-    policies = partial(make_policy, knowledge=Knowledge(statistics=make.KNOWLEDGE.statistics))
-    machine = SchedulerMachine(PolicySettings(name="srtf"), policies=policies, decisions=40)
-    log.begin(1, PolicySettings(name="srtf"), decisions=40, statistics=make.KNOWLEDGE.statistics)
+    knowledge = Knowledge(statistics=make.KNOWLEDGE.statistics)
+    machine = SchedulerMachine(PolicySettings(name="srtf"), knowledge=knowledge, decisions=40)
+    log.begin(1, PolicySettings(name="srtf"), decisions=40, knowledge=knowledge)
     for batch, dispatch in (
         ([make.attached("llm-0"), make.admitted(make.job("job", make.llm("a")))], True),
         ([make.unfolded("job", "a", tasks=1)], False),

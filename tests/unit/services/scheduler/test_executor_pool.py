@@ -52,12 +52,13 @@ class Bench:
     clock: ManualClock = field(default_factory=ManualClock)
     arrivals: list[Arrival] = field(default_factory=list)
     held: dict[str, list[AttemptRef]] = field(default_factory=dict)
+    lease_seconds: float = 6.0
 
     def __post_init__(self) -> None:
         self.pool = ExecutorPool(
             clock=self.clock,
             epoch=7,
-            lease_seconds=6.0,
+            lease_seconds=self.lease_seconds,
             heartbeat_seconds=1.0,
             put=self.arrivals.append,
             holding=lambda executor_id: self.held.get(executor_id, []),
@@ -270,6 +271,19 @@ def test_an_awaited_executor_has_a_lease_from_the_moment_of_recovery(bench: Benc
     bench.pool.expire()
     lost = [event.executor_id for event in bench.let_through() if isinstance(event, ExecutorLost)]
     assert lost == ["llm-0", "llm-1"]
+
+
+def test_an_awaited_executor_has_time_to_come_back_however_short_its_lease() -> None:
+    bench = Bench(lease_seconds=0.5)
+    bench.pool.expect(["tool-0", "llm-0"])
+    bench.clock.advance(4.0)
+    bench.pool.expire()
+    assert bench.arrivals == []
+    bench.attach()
+    bench.clock.advance(0.6)
+    bench.pool.expire()
+    lost = [event.executor_id for event in bench.let_through() if isinstance(event, ExecutorLost)]
+    assert lost == ["tool-0", "llm-0"]
 
 
 def test_another_process_is_refused_while_the_first_is_heard(bench: Bench) -> None:

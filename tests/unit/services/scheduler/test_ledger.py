@@ -74,6 +74,15 @@ def test_nothing_happened_nothing_to_write() -> None:
     assert Bench().feed(make.attached("llm-0")).commit is None
 
 
+def test_what_was_seen_of_engines_is_written_once_with_the_next_commit() -> None:
+    bench = Bench()
+    bench.ledger.observe(b"fast")
+    bench.ledger.observe(b"slow")
+    assert bench.feed(make.attached("llm-0")).commit is None
+    assert bench.job(bench.feed(admit(stored_job(make.llm("a"))))).observations == (b"fast", b"slow")
+    assert bench.job(bench.feed(unfold())).observations == ()
+
+
 def test_an_admission_is_written_with_the_stages_it_starts() -> None:
     bench = Bench()
     job = bench.job(bench.feed(admit(stored_job(make.llm("a"), make.llm("b", "a", position=1)))))

@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from services.common import names
 from services.common.errors import DomainError
 from services.common.telemetry import Place, job_place
+from services.scheduler.core.events import Event
 from services.scheduler.decisions import DecisionJournal, key_text
 from services.scheduler.instruments import Instruments, MetricJournal
 from services.scheduler.ledger import Entry
@@ -98,9 +99,13 @@ def test_metrics_count_what_has_ended_and_measure_what_is() -> None:
     found = points(reader)
     (jct,) = found[names.METRIC_JCT]
     assert (jct.count, jct.sum) == (1, pytest.approx(6.0))
-    assert {point.attributes["outcome"]: point.value for point in found[names.METRIC_ATTEMPTS]} == {
-        "failed": 1,
-        "succeeded": 1,
+    counted = {tuple(point.attributes.values()): point.value for point in found[names.METRIC_ATTEMPTS]}
+    assert {key: count for key, count in counted.items() if count} == {("LLM", "failed"): 1, ("LLM", "succeeded"): 1}
+    assert {(kind, "lost") for kind in ("LLM", "TOOL")} <= counted.keys(), "an increase from nothing is not seen"
+    assert {point.attributes[names.JOB_STATE]: point.value for point in found[names.METRIC_JOBS]} == {
+        "SUCCEEDED": 1,
+        "FAILED": 0,
+        "CANCELLED": 0,
     }
     assert found[names.METRIC_DECISIONS][0].value == 2
     assert found[names.METRIC_BATCH_TIME][0].count == 4
@@ -116,6 +121,29 @@ def test_metrics_count_what_has_ended_and_measure_what_is() -> None:
     instruments.measure(bench.machine)
     found = points(reader)
     assert (found[names.METRIC_SLOTS][0].value, found[names.METRIC_SLOTS_USED][0].value) == (0, 0)
+    provider.shutdown()
+
+
+def test_an_executor_that_was_taken_out_is_not_missed() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader])
+    instruments = Instruments(provider.get_meter("test"))
+    journal, bench = MetricJournal(instruments), Bench()
+
+    def happened(*events: Event) -> dict[str, int]:
+        """Slots by executor, as somebody who asks is told."""
+        for event in events:
+            bench.feed(event)
+            journal.handled([event], [], 0.0)
+        instruments.measure(bench.machine)
+        return {point.attributes[names.EXECUTOR]: point.value for point in points(reader).get(names.METRIC_SLOTS, [])}
+
+    assert happened(make.attached("llm-0"), make.attached("llm-1")) == {"llm-0": 1, "llm-1": 1}
+    assert happened(make.draining("llm-0")) == {"llm-0": 1, "llm-1": 1}
+    assert happened(make.lost("llm-0"), make.lost("llm-1")) == {"llm-1": 0}
+    # It comes back under its name, and dies.
+    assert happened(make.attached("llm-0", incarnation="2")) == {"llm-0": 1, "llm-1": 0}
+    assert happened(make.lost("llm-0")) == {"llm-0": 0, "llm-1": 0}
     provider.shutdown()
 
 

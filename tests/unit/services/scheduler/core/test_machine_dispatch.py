@@ -220,7 +220,7 @@ class Watching:
 
 def test_keys_are_computed_only_at_the_moments_that_the_policy_names():
     policy = Watching(Moment.TOKENS_COUNTED)
-    bench = Bench(policies=lambda settings: policy)
+    bench = Bench(policies=lambda settings, knowledge: policy)
     for number in range(5):
         bench.start(job(f"j{number}", llm("a"), order=number), tasks=3)
     bench.feed(attached("e1"))
@@ -245,7 +245,7 @@ def test_every_moment_is_told():
         Moment.TOKENS_COUNTED: [counted("j", "a", 1, None)],
     }.items():
         policy = Watching(moment)
-        bench = Bench(policies=lambda settings, policy=policy: policy)
+        bench = Bench(policies=lambda settings, knowledge, policy=policy: policy)
         bench.feed(admitted(job("j", llm("a"), llm("b"))), unfolded("j", "a", tasks=2))
         for event in happens[:-1]:
             bench.machine.handle(event)

@@ -170,3 +170,12 @@ def test_other_jobs_go_on():
     bench.feed(attached("e1"), admitted(job("j", llm("a"))), admitted(job("k", llm("a"))))
     bench.feed(cancel("j"))
     assert bench.machine.job_ids() == ["k"]
+
+
+def test_a_stage_that_is_ready_and_cancelled_at_once_never_waits():
+    bench = Bench()
+    bench.feed(admitted(job("j", llm("a"))))
+    effects = bench.feed_at_once(unfolded("j", "a", tasks=1), cancel("j"))
+    assert of(JobChanged, effects)[-1].state is JobState.CANCELLED
+    assert bench.machine.active_jobs == 0
+    assert dispatched(bench.feed(attached("e", "llm"))) == []

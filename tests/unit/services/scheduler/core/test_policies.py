@@ -27,6 +27,11 @@ def test_every_policy_goes_by_its_own_name_and_says_what_it_is(name):
         ({"ageing_seconds": -1.0}, "not -1.0"),
         ({"ageing_seconds": float("nan")}, "not nan"),
         ({"ageing_seconds": float("inf")}, "not inf"),
+        ({"name": "gittins", "epsilon": 0.1}, "'gittins' takes no epsilon; it is for: llmsched"),
+        ({"name": "fcfs", "sample_ratio": 0.1}, "'fcfs' takes no sample_ratio; it is for: llmsched"),
+        ({"name": "fcfs", "without": ("network",)}, "'fcfs' takes no without; it is for: gittins, llmsched"),
+        ({"name": "llmsched", "epsilon": 1.5}, "epsilon must be a number from 0 to 1, not 1.5"),
+        ({"name": "llmsched", "sample_ratio": -0.1}, "sample_ratio must be a number from 0 to 1, not -0.1"),
     ],
 )
 def test_settings_that_name_no_policy_are_refused_with_the_reason(settings, words):

@@ -35,7 +35,7 @@ def example() -> dict[str, Any]:
 def test_the_example_is_a_policy():
     made = example()["FewestLeft"](PolicySettings(name="fewest-left"), Knowledge())
     # The bench compares every key with one computed from scratch.
-    bench = Bench(policies=lambda settings: made)
+    bench = Bench(policies=lambda settings, knowledge: made)
     bench.feed(attached("e1"), admitted(job("j", llm("a"), llm("b", "a"))), unfolded("j", "a", tasks=2))
     bench.feed(admitted(job("k", llm("a"), llm("b"), llm("c"), order=1)), unfolded("k", "a", tasks=1))
     bench.feed(admitted(job("l", llm("a"), order=2)), unfolded("l", "a", tasks=1))

@@ -102,7 +102,7 @@ def test_carbyne_claims_again_when_the_longer_path_is_done():
 
 
 def test_carbyne_gives_up_when_a_longer_path_shows():
-    bench = Bench("carbyne", policies=lambda settings: make_policy(settings, SPANS))
+    bench = Bench("carbyne", policies=lambda settings, knowledge: make_policy(settings, SPANS))
     bench.feed(admitted(job("j", llm("a"), dynamic("p"))), unfolded("j", "a", tasks=1))
     assert [one.key[0] for one in bench.machine.queue()] == [0]
     bench.feed(unfolded("j", "p", stages=[llm("b")]))

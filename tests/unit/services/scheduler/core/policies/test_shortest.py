@@ -77,7 +77,7 @@ def test_clairvoyant_srpt_counts_all_that_is_not_done_shown_or_not():
 def test_a_running_stage_counts_whole_until_it_ends():
     future = Knowledge(oracle=lambda job_id: {"a": (4.0, 5.0), "b": (2.0,)})
     policy = make_policy(PolicySettings(name="clairvoyant-srpt"), future)
-    bench = Bench(policies=lambda settings: policy)
+    bench = Bench(policies=lambda settings, knowledge: policy)
     bench.feed(attached("e1", slots=2), admitted(job("j", llm("a"), tool("b"))))
     bench.feed(unfolded("j", "a", tasks=2), unfolded("j", "b", tasks=1), succeeded(ref("j", "a", 0)))
     assert [one.key[0] for one in bench.machine.queue()] == [11.0]

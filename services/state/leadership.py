@@ -1,7 +1,7 @@
 """Who leads: a lease in the durable state with an epoch that every write carries.
 
 The lease keeps two schedulers from working against each other most of the time; the epoch makes sure of it always,
-because the store refuses the writes of an older one.
+because the store refuses the writes of an older one. Schedulers and profilers have leads of their own: `LeadStore`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 
 from services.common.clock import Clock
 from services.common.logs import get_logger
-from services.state.port import LeadershipLost, SchedulerStore, StateUnavailable
+from services.state.port import LeadershipLost, LeadStore, StateUnavailable
 from services.state.records import Leader
 
 _log = get_logger(__name__)
@@ -21,7 +21,7 @@ class Leadership:
 
     def __init__(
         self,
-        state: SchedulerStore,
+        state: LeadStore,
         *,
         instance: str,
         address: str,
@@ -29,7 +29,7 @@ class Leadership:
         renew_seconds: float,
         clock: Clock,
     ) -> None:
-        """`address` is where executors, planners and operators reach this scheduler."""
+        """`address` is where others reach this process."""
         self._state = state
         self._clock = clock
         self._instance = instance
@@ -40,7 +40,7 @@ class Leadership:
         self.known_leader: Leader | None = None  #: as of the last look; for callers who came to the wrong place
 
     async def acquire(self) -> Leader:
-        """Waits until this scheduler leads."""
+        """Waits until this process leads."""
         told = ""
         while True:
             sent = self._clock.now()
@@ -61,7 +61,7 @@ class Leadership:
         except StateUnavailable as error:
             self.known_leader = None
             return None, f"the durable state does not answer: {error}"
-        return leader, f"{self.known_leader.address} leads" if self.known_leader else "another scheduler leads"
+        return leader, f"{self.known_leader.address} leads" if self.known_leader else "another process leads"
 
     async def hold(self, leader: Leader) -> None:
         """Renews the lead until it is lost. Counted from when a renewal was *sent*, so it ends here no later than
@@ -76,7 +76,7 @@ class Leadership:
             try:
                 async with asyncio.timeout(max(0.0, self._expires - sent)):
                     if not await self._state.renew_leadership(leader, ttl=self._ttl):
-                        raise LeadershipLost("another scheduler leads")
+                        raise LeadershipLost("another process leads")
                 self._expires = sent + self._ttl
             except (StateUnavailable, TimeoutError) as error:
                 if self._clock.now() >= self._expires:

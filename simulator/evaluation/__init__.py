@@ -1,0 +1,1 @@
+"""What LLMSched's policies are worth: against all others, without their ingredients, and how good their beliefs are."""
