@@ -63,9 +63,9 @@ class _TaskOptions(_StageOptions, total=False):
     on_error: LlmStage | ToolStage
 
 
-class _SamplingOptions(TypedDict, total=False):
-    prompt: str
-    messages: Sequence[Message | Mapping[str, str]]
+class SamplingOptions(TypedDict, total=False):
+    """Which model answers, and how."""
+
     model: str
     max_tokens: int
     temperature: float
@@ -77,13 +77,18 @@ class _SamplingOptions(TypedDict, total=False):
     ignore_eos: bool
 
 
-class LlmOptions(_TaskOptions, _SamplingOptions, total=False):
+class _CallOptions(SamplingOptions, total=False):
+    prompt: str
+    messages: Sequence[Message | Mapping[str, str]]
+
+
+class LlmOptions(_TaskOptions, _CallOptions, total=False):
     """Options of `llm`."""
 
     json_schema: Mapping[str, Any] | type[BaseModel]
 
 
-class PlanOptions(_StageOptions, _SamplingOptions, total=False):
+class PlanOptions(_StageOptions, _CallOptions, total=False):
     """Options of `plan`."""
 
     retry: Retry | Mapping[str, Any]

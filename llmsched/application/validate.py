@@ -85,7 +85,7 @@ def _check_whole(app: ApplicationSpec) -> Iterator[Violation]:
     size = sum(extent(stage, app.stages) for stage in app.stages)
     if size > MAX_EXTENT:
         yield _wrong("stages", f"a job could have {size} stages with all rounds; {MAX_EXTENT} are allowed")
-    yield from _check_schema(app.input, "input")
+    yield from check_schema(app.input, "input")
     if app.input.get("type") != "object":
         yield _wrong("input", "the schema of an input must have type: object")
 
@@ -99,7 +99,8 @@ def _nesting(stage: Stage) -> int:
     return 1 + max(map(_nesting, stage.body)) if isinstance(stage, LoopStage) else 0
 
 
-def _check_schema(schema: dict[str, Any], path: str) -> Iterator[Violation]:
+def check_schema(schema: dict[str, Any], path: str) -> Iterator[Violation]:
+    """What is wrong with a JSON schema."""
     for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
         yield _wrong(path_text([path, *error.absolute_path]), f"is no JSON schema: {error.message}")
     for key, value in _members(schema):
@@ -199,7 +200,7 @@ def _check_stage(stage: Stage, path: str, scope: Scope, known_tools: Collection[
     if isinstance(stage, LlmStage | PlanStage) and (stage.prompt is None) == (not stage.messages):
         yield _wrong(path, f"{stage.name}: give either prompt or messages")
     if isinstance(stage, LlmStage) and stage.json_schema is not None:
-        yield from _check_schema(stage.json_schema, f"{path}.json_schema")
+        yield from check_schema(stage.json_schema, f"{path}.json_schema")
     if isinstance(stage, ToolStage):
         yield from _check_tool(stage.call, f"{path}.call", known_tools)
         yield from _check_numbers(stage.args, f"{path}.args")

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from llmsched import Application
+from llmsched.api.common.v1 import task_pb2
 from llmsched.events import OutputDelta
 from llmsched.types import JobState
 from services.executors.llm.engine import GenerateRequest
 from services.executors.llm.sglang import SGLangEngine, SGLangSettings
+from services.executors.llm_worker import LlmWorker
 from tests.support.live import live_cluster, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -82,3 +84,26 @@ async def test_text_is_seen_while_it_is_written_and_prompts_are_counted(sglang_u
             assert task.usage.prompt_tokens == await engine.count_tokens(request)
         finally:
             await engine.aclose()
+
+
+async def test_an_executor_learns_how_fast_the_engine_is(sglang_url: str) -> None:
+    worker = LlmWorker(SGLangEngine(SGLangSettings(url=sglang_url)), slots=4, model=None, start_timeout=60.0)
+    try:
+        await worker.start()
+        for batch in (1, 3):
+            calls = []
+            for number in range(batch):
+                payload = task_pb2.TaskPayload(llm=task_pb2.LlmCall(prompt=f"{number} rivers of {batch}"))
+                payload.llm.sampling.MergeFrom(task_pb2.SamplingParameters(max_tokens=40, ignore_eos=True))
+                rid = f"steps/{batch}/{number}"
+                calls.append(worker.run(payload, rid=rid, priority=0, traceparent="", on_text=None))
+            await asyncio.gather(*calls)
+        seen = worker.steps()
+        assert seen is not None
+        steps = {each.batch: each for each in seen.decode}
+        assert {1, 3} <= set(steps)
+        assert all(each.steps >= 8 and each.duration.ToMilliseconds() > 0 for each in (steps[1], steps[3]))
+        assert seen.prefill[0].batch == 1
+        assert seen.prefill[0].duration.ToMilliseconds() > 0
+    finally:
+        await worker.aclose()
