@@ -7,6 +7,7 @@
 #   LLMSCHED_SGLANG_HOME   where setup.sh installed (default: <repo>/.cache/sglang)
 #   LLMSCHED_SGLANG_DEVICE cpu or cuda (default: cuda where nvidia-smi works, else cpu)
 #   MODEL                  model directory (default: the converted SmolLM2-135M-Instruct)
+#   SGLANG_PYTHON          interpreter of another installation of SGLang, in place of setup.sh's
 #   HOST, PORT             where to listen (default: 127.0.0.1, 31000)
 #   MAX_RUNNING            requests decoded together (default: 16)
 #   MAX_TOTAL_TOKENS       KV-cache size in tokens (default: 20000, 0.43 GB; without it SGLang takes 15 GB)
@@ -19,10 +20,10 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd -- "$here/../.." && pwd)
 home=${LLMSCHED_SGLANG_HOME:-$repo/.cache/sglang}
-python=$home/venv/bin/python
+python=${SGLANG_PYTHON:-$home/venv/bin/python}
 model=${MODEL:-$home/models/SmolLM2-135M-Instruct}
 
-if [[ ! -f $home/venv/.llmsched-stamp || ! -x $python ]]; then
+if [[ -z ${SGLANG_PYTHON:-} && (! -f $home/venv/.llmsched-stamp || ! -x $python) ]]; then
   echo "sglang launch: no complete installation in $home; run deploy/sglang-cpu/setup.sh" >&2
   exit 1
 fi
