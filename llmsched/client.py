@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from llmsched import conversion
 from llmsched.api.planner.v1 import planner_pb2 as planner
+from llmsched.api.profiler.v1 import profiler_pb2 as profiler
 from llmsched.api.scheduler.v1 import scheduler_pb2 as scheduler
 from llmsched.application import Application, ApplicationError, ApplicationSpec, load_yaml
 from llmsched.application.convert import to_proto
@@ -22,20 +25,37 @@ from llmsched.application.validate import ensure_valid
 from llmsched.errors import ConflictError, InvalidRequestError, JobCancelledError, JobFailedError, Violation
 from llmsched.events import Event
 from llmsched.jobs import JobHandle
-from llmsched.names import application_name, job_id, job_name
+from llmsched.names import application_name, job_id, job_name, profile_name, profiled_application
+from llmsched.open_jobs import OpenJob
 from llmsched.options import Options
 from llmsched.rpc import Service
-from llmsched.types import Cluster, Explanation, Job, JobState, Policy, QueuedStage, RegisteredApplication, TaskOutput
+from llmsched.types import (
+    Calibration,
+    Cluster,
+    Decision,
+    Explanation,
+    Job,
+    JobState,
+    Policy,
+    Prediction,
+    Profile,
+    QueuedStage,
+    RegisteredApplication,
+    TaskOutput,
+)
 from llmsched.values import JsonValueError, from_value, to_struct
 from llmsched.watch import Watch
 
 _Item = TypeVar("_Item")
 _Reply = TypeVar("_Reply", bound=Message)
 _PAGE_SIZE = 100
+_CHUNK_BYTES = 1 << 20
+#: Schedulers that have nothing to tell say so three times in these seconds.
+_SILENCE_SECONDS = 30.0
 
 
 class Client:
-    """Talks to a planner, and to the scheduler for what operators ask.
+    """Talks to a planner, and to scheduler and profiler for what operators ask.
 
         async with llmsched.Client() as client:
             job = await client.submit("hello", {"topic": "rivers"})
@@ -66,6 +86,12 @@ class Client:
             addresses=options.scheduler,
             options=options,
         )
+        self._profiler = Service(
+            profiler.DESCRIPTOR.services_by_name["ProfilerService"].full_name,
+            role="the profiler",
+            addresses=options.profiler,
+            options=options,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +105,7 @@ class Client:
         """Close all connections."""
         await self._planner.close()
         await self._scheduler.close()
+        await self._profiler.close()
 
     # Applications
 
@@ -144,6 +171,37 @@ class Client:
         )
         reply = await self._planner.call("SubmitJob", request, planner.SubmitJobResponse)
         return JobHandle(self, reply.job.name)
+
+    def open_job(
+        self,
+        application: str,
+        *,
+        input: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        idle_timeout: timedelta | float = 60.0,
+    ) -> OpenJob:
+        """A job whose stages this program adds while it goes; see `OpenJob`.
+
+            async with client.open_job("my-agent", input={"question": "…"}) as job:
+                job.output = await job.llm("answer", "…", max_tokens=100)
+
+        `application` is a name, the same for all runs of the program, that no registered application has. `input` is
+        for people. `request_id` is a UUID4 for programs that may be started again: with the same id a program takes
+        its job up again, if that is still open, and gets the results of the stages that it had added, in the same
+        order and with the same content. The job fails (`ABANDONED`) when none of its stages waits or runs and this
+        program has given no sign of life for `idle_timeout` (seconds). It gives them by itself, from the event loop:
+        run what would block that for so long with `asyncio.to_thread`. Entering raises ConflictError if the name is
+        registered, InvalidRequestError, OverloadedError.
+        """
+        return OpenJob(
+            self,
+            application_name(application),
+            input=input,
+            labels=_labels(labels),
+            request_id=request_id or _new_id(),
+            idle_timeout=idle_timeout,
+        )
 
     def handle(self, name: str) -> JobHandle:
         """A handle of a job that exists already; asks no server."""
@@ -250,6 +308,19 @@ class Client:
         reply = await self._scheduler.call("ExplainJob", request, scheduler.ExplainJobResponse)
         return conversion.explanation(reply)
 
+    async def decisions(self, name: str | None = None) -> AsyncGenerator[Decision, None]:
+        """Decisions as they are taken from now on, about one job or all. Never ends by itself.
+
+        Goes on by itself after a lost connection and with the next leader; what was decided meanwhile is missing, as
+        the numbers show. Raises OverloadedError when the reader is too slow.
+        """
+        request = scheduler.WatchDecisionsRequest(job_id=job_id(job_name(name)) if name else "")
+        stream = self._scheduler.follow("WatchDecisions", request, scheduler.WatchDecisionsResponse, _SILENCE_SECONDS)
+        async with aclosing(stream) as messages:
+            async for message in messages:
+                for decision in message.decisions:
+                    yield conversion.decision(decision)
+
     async def policy(self) -> Policy:
         """The policy in force."""
         return conversion.policy((await self._get_policy()).policy)
@@ -268,6 +339,88 @@ class Client:
     async def _get_policy(self) -> scheduler.GetPolicyResponse:
         request = scheduler.GetPolicyRequest()
         return await self._scheduler.call("GetPolicy", request, scheduler.GetPolicyResponse)
+
+    # What is learned
+
+    def profiles(self) -> AsyncGenerator[Profile, None]:
+        """The newest profile of each application, by name, without its content."""
+        return _pages(
+            self._profiler,
+            "ListProfiles",
+            profiler.ListProfilesRequest(),
+            profiler.ListProfilesResponse,
+            lambda page: map(conversion.profile, page.profiles),
+        )
+
+    async def profile(self, name: str) -> Profile:
+        """A profile: `hello` is the newest one of this application, `hello@2` its version 2. Raises NotFoundError."""
+        request = profiler.GetProfileRequest(name=profile_name(name))
+        reply = await self._profiler.call("GetProfile", request, profiler.GetProfileResponse)
+        return conversion.profile(reply.profile)
+
+    async def train(self, application: str, *, request_id: str | None = None) -> Profile:
+        """Learn an application's profile anew, now. Raises ConflictError if it has no history."""
+        request = profiler.TrainProfileRequest(
+            application=profiled_application(application), request_id=request_id or _new_id()
+        )
+        reply = await self._profiler.call("TrainProfile", request, profiler.TrainProfileResponse)
+        return conversion.profile(reply.profile)
+
+    async def predict(self, name: str) -> Prediction | None:
+        """What a job still needs; None if nothing was learned of its application yet. Raises NotFoundError."""
+        request = profiler.PredictRequest(job=job_name(name))
+        return conversion.prediction(await self._profiler.call("Predict", request, profiler.PredictResponse))
+
+    async def import_history(self, lines: Iterable[bytes]) -> int:
+        """Add recorded jobs to histories: complete lines of the trace format. Returns how many jobs these are.
+
+        Nothing is stored if anything is wrong. Raises InvalidRequestError with every violation, OverloadedError if it
+        is too much for one call.
+        """
+        parts = list(_chunks(lines))
+        reply = await self._profiler.send(
+            "ImportHistory",
+            lambda: [profiler.ImportHistoryRequest(lines=part) for part in parts],
+            profiler.ImportHistoryRequest,
+            profiler.ImportHistoryResponse,
+        )
+        return reply.job_count
+
+    def calibrations(self) -> AsyncGenerator[Calibration, None]:
+        """How fast the engines of LLM executors are, by executor; those of which something was measured."""
+        return _pages(
+            self._profiler,
+            "ListCalibrations",
+            profiler.ListCalibrationsRequest(),
+            profiler.ListCalibrationsResponse,
+            lambda page: map(conversion.calibration, page.calibrations),
+        )
+
+    async def import_calibration(self, executor_id: str, report: Mapping[str, Any]) -> Calibration:
+        """Store what a calibration run has measured of an executor's engine: the `report` of a calibration file.
+
+        It replaces what was known; repeating it changes nothing. Raises InvalidRequestError.
+        """
+        try:
+            steps = conversion.report_to_wire(report)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequestError(f"this is not the report of a calibration run: {error!r}") from error
+        request = profiler.ImportCalibrationRequest(executor_id=executor_id, report=steps)
+        reply = await self._profiler.call("ImportCalibration", request, profiler.ImportCalibrationResponse)
+        return conversion.calibration(reply.calibration)
+
+    async def export_history(self, application: str | None = None) -> AsyncGenerator[bytes, None]:
+        """The histories of all applications or of one, as complete lines of the trace format."""
+        name = profiled_application(application) if application else ""
+        stream = self._profiler.stream(
+            "ExportHistory",
+            profiler.ExportHistoryRequest(application=name),
+            profiler.ExportHistoryResponse,
+            self.options.timeout,
+        )
+        async with aclosing(stream) as messages:
+            async for message in messages:
+                yield message.lines
 
 
 async def _pages(
@@ -290,6 +443,18 @@ async def _pages(
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
+
+
+def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in messages that are neither many nor large."""
+    chunk = bytearray()
+    for line in lines:
+        chunk += line if line.endswith(b"\n") else line + b"\n"
+        if len(chunk) >= _CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
 
 
 def _new_id() -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -12,13 +14,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from llmsched import types
 from llmsched.api.common.v1 import stage_pb2, task_pb2
+from llmsched.api.executor.v1 import executor_pb2
 from llmsched.api.planner.v1 import application_pb2, job_pb2, planner_pb2
+from llmsched.api.profiler.v1 import profiler_pb2
 from llmsched.api.scheduler.v1 import scheduler_pb2
 from llmsched.application import ApplicationError
 from llmsched.application.convert import from_proto
 from llmsched.errors import ServerError
 from llmsched.events import Event, JobChanged, OutputDelta, Snapshot, StageChanged, TaskChanged
-from llmsched.names import split_application
+from llmsched.names import split_application, split_profile
 from llmsched.values import from_struct, from_value
 
 _State = TypeVar("_State", bound=StrEnum)
@@ -54,8 +58,8 @@ def job(message: job_pb2.Job) -> types.Job:
         start_time=_time(message, "start_time"),
         end_time=_time(message, "end_time"),
         labels=dict(message.labels),
-        usage=_usage(message.usage),
-        stages=tuple(map(_stage, message.stages)),
+        usage=usage(message.usage),
+        stages=tuple(map(stage, message.stages)),
         etag=message.etag,
         rerun_of=message.rerun_of,
         traceparent=message.traceparent,
@@ -73,7 +77,7 @@ def event(message: planner_pb2.WatchJobResponse) -> Event | None:
             change = message.job_changed
             return JobChanged(sequence=sequence, time=time, state=_job_state(change.state), failure=_failure(change))
         case "stage_changed":
-            return StageChanged(sequence=sequence, time=time, stage=_stage(message.stage_changed.stage))
+            return StageChanged(sequence=sequence, time=time, stage=stage(message.stage_changed.stage))
         case "task_changed":
             moved = message.task_changed
             return TaskChanged(sequence=sequence, time=time, stage_id=moved.stage_id, task=_task(moved.task))
@@ -101,7 +105,7 @@ def task_output(message: planner_pb2.GetJobResultResponse.TaskOutput) -> types.T
         task_index=message.task_index,
         output=result.llm.text if is_text else from_value(result.tool),
         finish_reason=result.llm.finish_reason,
-        usage=_usage(result.usage),
+        usage=usage(result.usage),
         timings=_timings(result.timings) if result.HasField("timings") else None,
     )
 
@@ -137,7 +141,13 @@ def queued_stage(message: scheduler_pb2.QueuedStage) -> types.QueuedStage:
         ready_time=_time(message, "ready_time"),
         key=message.key,
         reason=message.reason,
+        figures=tuple(map(figure, message.figures)),
     )
+
+
+def figure(message: scheduler_pb2.Figure) -> types.Figure:
+    """A number with its name."""
+    return types.Figure(name=message.name, label=message.label, value=message.value, unit=message.unit)
 
 
 def explanation(message: scheduler_pb2.ExplainJobResponse) -> types.Explanation:
@@ -147,6 +157,23 @@ def explanation(message: scheduler_pb2.ExplainJobResponse) -> types.Explanation:
         decisions=tuple(map(decision, message.decisions)),
         policy=policy(message.policy),
         reasons=tuple(message.reasons),
+        figures=tuple(map(figure, message.figures)),
+        stages=tuple(map(_stage_reasons, message.stages)),
+    )
+
+
+def _stage_reasons(message: scheduler_pb2.StageReasons) -> types.StageReasons:
+    return types.StageReasons(
+        stage_id=message.stage_id,
+        rank=message.rank,
+        place=message.place,
+        figures=tuple(map(figure, message.figures)),
+        before=tuple(
+            types.StageBefore(job_id=one.job_id, application=one.application, stage_id=one.stage_id, by=figure(one.by))
+            for one in message.before
+        ),
+        jobs_before=message.jobs_before,
+        changes=tuple(types.Change(text=one.text, figures=tuple(map(figure, one.figures))) for one in message.changes),
     )
 
 
@@ -165,6 +192,103 @@ def decision(message: scheduler_pb2.Decision) -> types.Decision:
         rule=message.rule,
         waited=_span(message, "waited"),
         waiting_stages=message.waiting_stages,
+        figures=tuple(map(figure, message.figures)),
+    )
+
+
+def profile(message: profiler_pb2.Profile) -> types.Profile:
+    """A profile."""
+    application, version = split_profile(message.name)
+    readable = message.compiled and message.encoding.endswith("+json")
+    return types.Profile(
+        application=application,
+        version=version,
+        job_count=message.job_count,
+        create_time=_time(message, "create_time"),
+        learn_time=_span(message, "learn_time"),
+        trigger=_state(profiler_pb2.Profile.Trigger, message.trigger, types.Trigger, types.Trigger.HISTORY),
+        variable_count=message.variable_count,
+        history_job_count=message.history_job_count,
+        new_job_count=message.new_job_count,
+        next_new_job_count=message.next_new_job_count,
+        content=json.loads(message.compiled) if readable else None,
+        drift=_drift(message.drift) if message.HasField("drift") else None,
+        reliability=_reliability(message.reliability) if message.HasField("reliability") else None,
+    )
+
+
+def _drift(message: profiler_pb2.Drift) -> types.Drift:
+    return types.Drift(
+        state=_state(profiler_pb2.Drift.State, message.state, types.DriftState, types.DriftState.UNWATCHED),
+        notice_time=_time(message, "notice_time"),
+        change_count=message.change_count,
+        changed_job_count=message.changed_job_count,
+        false_alarm_job_count=message.false_alarm_job_count,
+        level=message.level,
+    )
+
+
+def _reliability(message: profiler_pb2.Reliability) -> types.Reliability:
+    return types.Reliability(
+        job_count=message.job_count,
+        belief_count=message.belief_count,
+        coverage={one.level: one.share for one in message.coverage},
+        mean_error=message.mean_error.ToTimedelta(),
+        mean_crps=message.mean_crps.ToTimedelta(),
+    )
+
+
+def calibration(message: profiler_pb2.Calibration) -> types.Calibration:
+    """How fast an engine is."""
+    return types.Calibration(
+        executor_id=message.executor_id,
+        prefill_seconds=message.prefill_seconds,
+        step_seconds=tuple(message.step_seconds),
+        step_counts=tuple(message.step_counts),
+        prompt_count=message.prompt_count,
+        version=message.version,
+        publish_time=_time(message, "publish_time"),
+        measure_time=_time(message, "measure_time"),
+        models=tuple(message.models),
+    )
+
+
+def report_to_wire(report: Mapping[str, Any]) -> executor_pb2.EngineSteps:
+    """The `report` of a calibration file. Raises KeyError, TypeError or ValueError if it is none."""
+    message = executor_pb2.EngineSteps()
+    for one in report["decode"]:
+        steps = message.decode.add(batch=one["batch"], steps=one["steps"], square_seconds=one["squares"])
+        steps.duration.FromNanoseconds(round(1e9 * one["seconds"]))
+    for one in report["prefill"]:
+        prompts = message.prefill.add(
+            batch=one["batch"],
+            prompts=round(one["prompts"]),
+            tokens=round(one["tokens"]),
+            square_tokens=one["token_squares"],
+            token_seconds=one["token_seconds"],
+            square_seconds=one["squares"],
+        )
+        prompts.duration.FromNanoseconds(round(1e9 * one["seconds"]))
+    return message
+
+
+def prediction(message: profiler_pb2.PredictResponse) -> types.Prediction | None:
+    """What a job still needs; None without a profile."""
+    if not message.profile:
+        return None
+    return types.Prediction(
+        llm_work=_estimate(message.llm_work),
+        tool_time=_estimate(message.tool_time),
+        total=_estimate(message.total),
+        profile=message.profile,
+    )
+
+
+def _estimate(message: profiler_pb2.DurationInterval) -> types.Estimate:
+    return types.Estimate(
+        lower=message.lower.ToTimedelta(),
+        upper=message.upper.ToTimedelta(),
+        expected=message.expected.ToTimedelta(),
     )
 
 
@@ -175,12 +299,22 @@ def policy(message: scheduler_pb2.Policy) -> types.Policy:
         application_order=tuple(message.application_order),
         ageing=_span(message, "ageing"),
         seed=message.seed if message.HasField("seed") else None,
+        epsilon=message.epsilon if message.HasField("epsilon") else None,
+        sample_ratio=message.sample_ratio if message.HasField("sample_ratio") else None,
+        without=tuple(message.without),
     )
 
 
 def policy_to_wire(value: types.Policy) -> scheduler_pb2.Policy:
     """A policy for SetPolicy."""
-    message = scheduler_pb2.Policy(name=value.name, application_order=value.application_order, seed=value.seed)
+    message = scheduler_pb2.Policy(
+        name=value.name,
+        application_order=value.application_order,
+        seed=value.seed,
+        epsilon=value.epsilon,
+        sample_ratio=value.sample_ratio,
+        without=value.without,
+    )
     if value.ageing is not None:
         message.ageing.FromTimedelta(value.ageing)
     return message
@@ -202,7 +336,8 @@ def _executor(message: scheduler_pb2.Executor) -> types.Executor:
     )
 
 
-def _stage(message: job_pb2.JobStage) -> types.Stage:
+def stage(message: job_pb2.JobStage) -> types.Stage:
+    """A stage with its tasks."""
     return types.Stage(
         stage_id=message.stage_id,
         name=message.name,
@@ -213,7 +348,7 @@ def _stage(message: job_pb2.JobStage) -> types.Stage:
         tasks=tuple(map(_task, message.tasks)),
         ready_time=_time(message, "ready_time"),
         end_time=_time(message, "end_time"),
-        usage=_usage(message.usage),
+        usage=usage(message.usage),
         failure=_failure(message),
     )
 
@@ -226,13 +361,14 @@ def _task(message: job_pb2.JobTask) -> types.Task:
         executor=message.executor,
         start_time=_time(message, "start_time"),
         end_time=_time(message, "end_time"),
-        usage=_usage(message.usage),
+        usage=usage(message.usage),
         failure=_failure(message),
         timings=_timings(message.timings) if message.HasField("timings") else None,
     )
 
 
-def _usage(message: task_pb2.TokenUsage) -> types.Usage:
+def usage(message: task_pb2.TokenUsage) -> types.Usage:
+    """Tokens."""
     return types.Usage(
         prompt_tokens=message.prompt_tokens,
         completion_tokens=message.completion_tokens,

@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 from llmsched.application.violations import Violation as Violation
 
 if TYPE_CHECKING:
-    from llmsched.types import Failure, Job
+    from llmsched.types import Failure, Job, Stage
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _Detail = TypeVar("_Detail", bound=Message)
@@ -122,6 +122,21 @@ class JobCancelledError(LLMSchedError):
         super().__init__(f"{job.name} was cancelled{why}", reason="JOB_CANCELLED")
         #: The job as it ended.
         self.job = job
+
+
+class StageFailedError(LLMSchedError):
+    """A stage of an open job failed; the job goes on, and the program decides what that means."""
+
+    def __init__(self, job_name: str, stage: Stage) -> None:
+        failure = stage.failure
+        why = f"{failure.reason}: {failure.message}" if failure else "no cause was recorded"
+        super().__init__(
+            f"stage {stage.stage_id} of {job_name} failed: {why}", reason=failure.reason if failure else ""
+        )
+        #: The stage as it ended.
+        self.stage = stage
+        #: Why it failed.
+        self.failure: Failure | None = failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ class Options:
     address: str = "127.0.0.1:7411"
     #: Schedulers, as host:port; any of them leads the way to the one that decides.
     scheduler: tuple[str, ...] = ("127.0.0.1:7412",)
+    #: Profilers, as host:port; any of them leads the way to the one that learns.
+    profiler: tuple[str, ...] = ("127.0.0.1:7413",)
     #: Encrypt connections.
     tls: bool = False
     #: PEM file with the authorities to trust; None: the system's.
@@ -35,7 +37,7 @@ class Options:
     timeout: float = 30.0
     #: Seconds a call keeps trying a server that cannot be reached.
     connect_timeout: float = 5.0
-    #: Seconds a watch keeps trying to go on after its connection broke.
+    #: Seconds a watch, and a call of an open job, keeps trying to go on after its connection broke.
     reconnect_timeout: float = 60.0
 
     def __post_init__(self) -> None:
@@ -46,8 +48,10 @@ class Options:
         ]
         if not self.address:
             problems.append(Violation(path="address", message="must not be empty"))
-        if not self.scheduler or not all(self.scheduler):
-            problems.append(Violation(path="scheduler", message="needs at least one address"))
+        for name in ("scheduler", "profiler"):
+            addresses = getattr(self, name)
+            if not addresses or not all(addresses):
+                problems.append(Violation(path=name, message="needs at least one address"))
         if (self.cert_file is None) != (self.key_file is None):
             problems.append(Violation(path="cert_file", message="cert_file and key_file belong together"))
         if not self.tls and (self.ca_file or self.cert_file):
@@ -142,6 +146,7 @@ def _path(given: Any) -> Path:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "address": _text,
     "scheduler": _addresses,
+    "profiler": _addresses,
     "tls": _switch,
     "ca_file": _path,
     "cert_file": _path,

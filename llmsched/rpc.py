@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -32,6 +33,11 @@ _CHANNEL_OPTIONS = [
     # gRPC's own waiting time before it dials again grows to two minutes; ours is in Backoff.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # In spite of its name how long connecting may take: by default 20 s, too long for the next address to have a turn.
+    ("grpc.min_reconnect_backoff_ms", 2000),
+    # A host that is gone says nothing. Noticed while there is patience left (`connect_timeout`) for the next address.
+    ("grpc.keepalive_time_ms", 2_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
     # Snapshots of large jobs and stage outputs go beyond the default of 4 MiB.
     ("grpc.max_receive_message_length", 256 * 2**20),
     ("grpc.max_send_message_length", 256 * 2**20),
@@ -72,25 +78,65 @@ class Service:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._rng = random.Random()
 
-    async def call(self, method: str, request: Message, reply: type[_Reply]) -> _Reply:
+    async def call(
+        self, method: str, request: Message, reply: type[_Reply], *, patience: float | None = None
+    ) -> _Reply:
         """Call a unary method until it works, it is refused, or patience ends.
 
-        A repeat sends the same request, so mutations must carry a request_id. Raises LLMSchedError.
+        A repeat sends the same request, so mutations must carry a request_id. `patience`: seconds for which a server
+        that cannot be reached, is full or does not answer is tried, counted from when it first failed; then the limit
+        in the options is that of one try, so that a call which waits for something may take all of it each time.
+        Raises LLMSchedError.
         """
+
+        async def once(limit: float) -> _Reply:
+            return await self._call_once(method, request, reply, limit)
+
+        return await (self._persist(once) if patience is None else self._outlast(once, patience))
+
+    async def _persist(self, once: Callable[[float], Awaitable[_Reply]]) -> _Reply:
+        """Calls until it works, is refused, or patience ends; `once` gets the seconds that are left for it."""
         clock = asyncio.get_running_loop().time
         begin = clock()
-        backoff = Backoff(self._rng)
+        backoff, limit = Backoff(self._rng), self._options.timeout
         while True:
             try:
-                return await self._call_once(method, request, reply, begin + self._options.timeout - clock())
+                return await once(begin + limit - clock())
             except LLMSchedError as error:
                 pause = self.pause_after(error, backoff)
-                patience = (
-                    self._options.timeout if isinstance(error, OverloadedError) else self._options.connect_timeout
-                )
-                if pause is None or clock() + pause >= begin + min(patience, self._options.timeout):
+                patience = limit if isinstance(error, OverloadedError) else self._options.connect_timeout
+                if pause is None or clock() + pause >= begin + min(patience, limit):
                     raise
             await asyncio.sleep(pause)
+
+    async def _outlast(self, once: Callable[[float], Awaitable[_Reply]], patience: float) -> _Reply:
+        """Calls until it works, is refused, or has failed for `patience` seconds; each try has the whole limit."""
+        clock = asyncio.get_running_loop().time
+        backoff, failing = Backoff(self._rng), None
+        while True:
+            try:
+                return await once(self._options.timeout)
+            except LLMSchedError as error:
+                failing = clock() if failing is None else failing
+                if isinstance(error, DeadlineExceededError):
+                    # A machine that is gone says nothing at all.
+                    self._rotate()
+                    pause: float | None = backoff.next()
+                else:
+                    pause = self.pause_after(error, backoff)
+                if pause is None or clock() + pause >= failing + patience:
+                    raise
+            await asyncio.sleep(pause)
+
+    async def send(
+        self, method: str, requests: Callable[[], Iterable[Message]], kind: type[Message], reply: type[_Reply]
+    ) -> _Reply:
+        """As `call`, of a method that takes a stream of requests of this kind; a repeat asks for them again."""
+
+        async def once(remaining: float) -> _Reply:
+            return await self._send_once(method, requests(), kind, reply, remaining)
+
+        return await self._persist(once)
 
     async def stream(
         self, method: str, request: Message, reply: type[_Reply], idle: float
@@ -116,6 +162,30 @@ class Service:
             raise from_rpc_error(error, server=self._role, address=address) from error
         finally:
             call.cancel()
+
+    async def follow(
+        self, method: str, request: Message, reply: type[_Reply], idle: float
+    ) -> AsyncGenerator[_Reply, None]:
+        """As `stream`, of a call that never ends: after a break it is made again, perhaps elsewhere.
+
+        Raises LLMSchedError when it is refused, or when patience ends.
+        """
+        clock = asyncio.get_running_loop().time
+        backoff, heard, patience = Backoff(self._rng), clock(), self._options.connect_timeout
+        while True:
+            pause: float | None = None
+            try:
+                async with aclosing(self.stream(method, request, reply, idle)) as messages:
+                    async for message in messages:
+                        backoff.reset()
+                        yield message
+                        heard, patience = clock(), self._options.reconnect_timeout
+            except LLMSchedError as error:
+                pause = self.pause_after(error, backoff)
+                if pause is None or clock() + pause >= heard + patience:
+                    raise
+            # The end of a stream is a server that shuts down.
+            await asyncio.sleep(backoff.next() if pause is None else pause)
 
     def pause_after(self, error: LLMSchedError, backoff: Backoff) -> float | None:
         """Seconds to wait before the next try, which may go to another address; None: trying again is no use."""
@@ -146,6 +216,24 @@ class Service:
         )
         try:
             answer: Any = await call(request, timeout=timeout, metadata=trace_context())
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, server=self._role, address=address) from error
+        message: _Reply = answer
+        return message
+
+    async def _send_once(
+        self, method: str, requests: Iterable[Message], kind: type[Message], reply: type[_Reply], timeout: float
+    ) -> _Reply:
+        address = self._current
+        if timeout <= 0:
+            raise DeadlineExceededError(f"{self._role} at {address} did not answer in time")
+        call = self._channel(address).stream_unary(
+            self._path(method),
+            request_serializer=kind.SerializeToString,
+            response_deserializer=reply.FromString,
+        )
+        try:
+            answer: Any = await call(iter(requests), timeout=timeout, metadata=trace_context())
         except grpc.RpcError as error:
             raise from_rpc_error(error, server=self._role, address=address) from error
         message: _Reply = answer

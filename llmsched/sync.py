@@ -5,16 +5,31 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from llmsched.application import Application, ApplicationSpec
 from llmsched.client import Client
 from llmsched.events import Event
 from llmsched.jobs import JobHandle
+from llmsched.open_jobs import LlmOptions, OpenJob, OpenStage, StageOptions, StageResult, Tool
 from llmsched.options import Options
-from llmsched.types import Cluster, Explanation, Job, JobState, Policy, QueuedStage, RegisteredApplication, TaskOutput
+from llmsched.types import (
+    Calibration,
+    Cluster,
+    Decision,
+    Explanation,
+    Job,
+    JobState,
+    Policy,
+    Prediction,
+    Profile,
+    QueuedStage,
+    RegisteredApplication,
+    TaskOutput,
+)
 
 _T = TypeVar("_T")
 
@@ -111,6 +126,88 @@ class SyncJobHandle:
         return SyncJobHandle(self._loop, self._loop.run(self._handle.rerun()))
 
 
+class SyncOpenStage:
+    """A stage that was added; see `OpenStage`."""
+
+    def __init__(self, loop: _Loop, stage: OpenStage) -> None:
+        self._loop = loop
+        self._stage = stage
+
+    @property
+    def id(self) -> str:
+        """Unique in the job."""
+        return self._stage.id
+
+    def __str__(self) -> str:
+        return self._stage.id
+
+    def __repr__(self) -> str:
+        return f"SyncOpenStage({self._stage.id!r})"
+
+    def result(self) -> StageResult:
+        """See `OpenStage.result`."""
+        return self._loop.run(self._stage.result())
+
+
+class SyncOpenJob:
+    """A job whose stages the program adds; see `OpenJob`. Safe to share between threads."""
+
+    def __init__(self, loop: _Loop, job: OpenJob) -> None:
+        self._loop = loop
+        self._job = job
+
+    @property
+    def name(self) -> str:
+        """Format: jobs/{job}. Empty before the block is entered."""
+        return self._job.name
+
+    @property
+    def id(self) -> str:
+        """The name without `jobs/`."""
+        return self._job.id
+
+    @property
+    def output(self) -> Any:
+        """What the job's result will be: a JSON value."""
+        return self._job.output
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self._job.output = value
+
+    def __repr__(self) -> str:
+        return f"SyncOpenJob({self.name!r})"
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._job.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.run(self._job.__aexit__(kind, error, trace))
+
+    def llm(self, name: str, prompt: str | None = None, **options: Unpack[LlmOptions]) -> str:
+        """See `OpenJob.llm`."""
+        return self._loop.run(self._job.llm(name, prompt, **options))
+
+    def tool(
+        self, name: str, tool: Tool, args: Mapping[str, Any] | None = None, **options: Unpack[StageOptions]
+    ) -> Any:
+        """See `OpenJob.tool`."""
+        return self._loop.run(self._job.tool(name, tool, args, **options))
+
+    def start_llm(self, name: str, prompt: str | None = None, **options: Unpack[LlmOptions]) -> SyncOpenStage:
+        """See `OpenJob.start_llm`."""
+        return SyncOpenStage(self._loop, self._loop.run(self._job.start_llm(name, prompt, **options)))
+
+    def start_tool(
+        self, name: str, tool: Tool, args: Mapping[str, Any] | None = None, **options: Unpack[StageOptions]
+    ) -> SyncOpenStage:
+        """See `OpenJob.start_tool`."""
+        return SyncOpenStage(self._loop, self._loop.run(self._job.start_tool(name, tool, args, **options)))
+
+
 class SyncClient:
     """`Client` for blocking programs: the same methods with the same errors. Safe to share between threads.
 
@@ -168,6 +265,21 @@ class SyncClient:
         work = self._client.submit(app, input, labels=labels, request_id=request_id)
         return SyncJobHandle(self._loop, self._loop.run(work))
 
+    def open_job(
+        self,
+        application: str,
+        *,
+        input: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        idle_timeout: timedelta | float = 60.0,
+    ) -> SyncOpenJob:
+        """See `Client.open_job`."""
+        job = self._client.open_job(
+            application, input=input, labels=labels, request_id=request_id, idle_timeout=idle_timeout
+        )
+        return SyncOpenJob(self._loop, job)
+
     def handle(self, name: str) -> SyncJobHandle:
         """See `Client.handle`."""
         return SyncJobHandle(self._loop, self._client.handle(name))
@@ -219,6 +331,10 @@ class SyncClient:
         """See `Client.explain`."""
         return self._loop.run(self._client.explain(name))
 
+    def decisions(self, name: str | None = None) -> Generator[Decision, None, None]:
+        """See `Client.decisions`."""
+        return self._loop.iterate(self._client.decisions(name))
+
     def policy(self) -> Policy:
         """See `Client.policy`."""
         return self._loop.run(self._client.policy())
@@ -230,3 +346,35 @@ class SyncClient:
     def set_policy(self, policy: str | Policy) -> Policy:
         """See `Client.set_policy`."""
         return self._loop.run(self._client.set_policy(policy))
+
+    def profiles(self) -> Generator[Profile, None, None]:
+        """See `Client.profiles`."""
+        return self._loop.iterate(self._client.profiles())
+
+    def profile(self, name: str) -> Profile:
+        """See `Client.profile`."""
+        return self._loop.run(self._client.profile(name))
+
+    def train(self, application: str, *, request_id: str | None = None) -> Profile:
+        """See `Client.train`."""
+        return self._loop.run(self._client.train(application, request_id=request_id))
+
+    def predict(self, name: str) -> Prediction | None:
+        """See `Client.predict`."""
+        return self._loop.run(self._client.predict(name))
+
+    def import_history(self, lines: Iterable[bytes]) -> int:
+        """See `Client.import_history`."""
+        return self._loop.run(self._client.import_history(lines))
+
+    def calibrations(self) -> Generator[Calibration, None, None]:
+        """See `Client.calibrations`."""
+        return self._loop.iterate(self._client.calibrations())
+
+    def import_calibration(self, executor_id: str, report: Mapping[str, Any]) -> Calibration:
+        """See `Client.import_calibration`."""
+        return self._loop.run(self._client.import_calibration(executor_id, report))
+
+    def export_history(self, application: str | None = None) -> Generator[bytes, None, None]:
+        """See `Client.export_history`."""
+        return self._loop.iterate(self._client.export_history(application))

@@ -18,17 +18,21 @@ entry-point group `llmsched.tools`.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import FunctionType, ModuleType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Protocol, TypeVar, cast
 
 from jsonschema import Draft202012Validator, SchemaError
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
+
+from llmsched.signatures import SignatureError, arguments_model, hints_of, value_schema, without_titles
 
 __all__ = [
     "DuplicateToolError",
@@ -183,9 +187,21 @@ class ToolSpec:
         return {str(fields[name].alias): getattr(model, name) for name in model.model_fields_set}
 
 
+class Writer(Protocol):
+    """What an application is being written with: calls of tools become stages of it."""
+
+    def add(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """A reference to what the stage will give."""
+        ...
+
+
+#: Set while the function of an application runs (`llmsched.decorators`): its calls of tools are written down, not run.
+writer: ContextVar[Writer | None] = ContextVar("llmsched_writer", default=None)
+
+
 def tool(
-    *,
     name: str,
+    *,
     description: str | None = None,
     timeout: float = 30.0,
     memory_bytes: int = 512 * 2**20,
@@ -193,7 +209,8 @@ def tool(
     env: tuple[str, ...] = (),
     schema: Mapping[str, Any] | None = None,
 ) -> Callable[[_Function], _Function]:
-    """Declare a plain function as a tool; the function itself is returned unchanged.
+    """Declare a plain function as a tool. It can be called as before; in the function of an application
+    (`llmsched.decorators`) a call adds a stage.
 
     The schemas come from the type hints, the descriptions from the docstring (its `Args:` section describes
     the parameters). `schema` replaces the derived schema of the arguments. Units are seconds and bytes.
@@ -210,20 +227,30 @@ def tool(
         text = description or _SECTION.split(doc)[0].strip()
         if not text:
             raise ToolDefinitionError(f"tool {name}: give it a description or a docstring; plans are made from it")
-        hints = _hints(name, function)
-        model = _arguments_model(name, function, hints, _parameter_docs(doc)) if schema is None else None
-        spec = ToolSpec(
+        try:
+            hints = hints_of(function)
+            docs = _parameter_docs(doc)
+            model = arguments_model(function, hints, docs, otherwise=", or give schema=") if schema is None else None
+            returns = without_titles(value_schema(hints["return"])) if "return" in hints else {}
+        except SignatureError as error:
+            raise ToolDefinitionError(f"tool {name}: {error}") from error
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            writing = writer.get()
+            return function(*args, **kwargs) if writing is None else writing.add(call, args, kwargs)
+
+        call.__tool__ = ToolSpec(  # type: ignore[attr-defined]
             name=name,
             description=" ".join(text.split()),
-            args_schema=_checked(name, schema) if model is None else _without_titles(model.model_json_schema()),
-            returns_schema=_returns_schema(name, hints),
+            args_schema=_checked(name, schema) if model is None else without_titles(model.model_json_schema()),
+            returns_schema=returns,
             limits=limits,
             env=tuple(env),
             function=function,
             _model=model,
         )
-        function.__tool__ = spec  # type: ignore[attr-defined]
-        return function
+        return cast("_Function", call)
 
     return declare
 
@@ -269,7 +296,7 @@ class ToolRegistry:
         if spec is None:
             raise ToolDefinitionError(f"{function!r} does not carry the @tool decorator")
         known = self._specs.setdefault(spec.name, spec)
-        if known.function is not function:
+        if known is not spec:
             raise DuplicateToolError(f"tool {spec.name} is defined twice: {known.location} and {spec.location}")
         return spec
 
@@ -318,55 +345,12 @@ class ToolRegistry:
         return name in self._specs
 
 
-def _hints(name: str, function: FunctionType) -> dict[str, Any]:
-    try:
-        return get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise ToolDefinitionError(f"tool {name}: a type hint cannot be resolved: {error}") from error
-
-
-def _arguments_model(name: str, function: FunctionType, hints: dict[str, Any], docs: dict[str, str]) -> type[BaseModel]:
-    fields: dict[str, Any] = {}
-    for position, parameter in enumerate(inspect.signature(function).parameters.values()):
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise ToolDefinitionError(f"tool {name}: parameter {parameter} needs a name of its own, or give schema=")
-        if parameter.name not in hints:
-            raise ToolDefinitionError(f"tool {name}: parameter {parameter.name} needs a type hint, or give schema=")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        # The alias carries the name: as field names, `schema` or `copy` would clash with pydantic's own.
-        about = Field(default, alias=parameter.name, description=docs.get(parameter.name))
-        fields[f"arg{position}"] = (hints[parameter.name], about)
-    try:
-        return create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    except PydanticUserError as error:
-        raise ToolDefinitionError(f"tool {name}: {error}") from error
-
-
-def _returns_schema(name: str, hints: dict[str, Any]) -> dict[str, Any]:
-    if "return" not in hints:
-        return {}
-    try:
-        return _without_titles(TypeAdapter(hints["return"]).json_schema(mode="serialization"))
-    except PydanticUserError as error:
-        raise ToolDefinitionError(f"tool {name}: the result cannot be written as JSON: {error}") from error
-
-
 def _checked(name: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         Draft202012Validator.check_schema(dict(schema or {}))
     except SchemaError as error:
         raise ToolDefinitionError(f"tool {name}: schema= is no JSON schema: {error.message}") from error
     return {"type": "object", **(schema or {})}
-
-
-def _without_titles(schema: Any) -> Any:
-    """The schema without the titles pydantic makes up, which would only cost prompt tokens."""
-    if isinstance(schema, list):
-        return [_without_titles(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # A property may be called "title"; only a text under that key is a title.
-    return {k: _without_titles(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
 
 
 def _parameter_docs(doc: str) -> dict[str, str]:

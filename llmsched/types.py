@@ -12,6 +12,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+# isort: off
+from llmsched.explanations import (
+    Change as Change,
+    Decision as Decision,
+    Explanation as Explanation,
+    Figure as Figure,
+    QueuedStage as QueuedStage,
+    StageBefore as StageBefore,
+    StageReasons as StageReasons,
+)
+
+# isort: on
+
 if TYPE_CHECKING:
     from llmsched.application import ApplicationSpec
 
@@ -243,8 +256,14 @@ class Policy:
     application_order: tuple[str, ...] = ()
     #: A stage that has waited longer goes first. None: the cluster's default; zero: no guard.
     ageing: timedelta | None = None
-    #: For `random`: another seed, another order. None: the cluster's default.
+    #: For `random`, `llmsched` and `gittins`: another seed, other draws. None: the cluster's default.
     seed: int | None = None
+    #: For `llmsched`: how often it looks for information instead of the shortest job. None: 0.2.
+    epsilon: float | None = None
+    #: For `llmsched`: share of a stage's tasks that is enough to learn from. None: 0.3.
+    sample_ratio: float | None = None
+    #: For `llmsched` and `gittins`: ingredients to leave out, for comparison.
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,58 +302,133 @@ class Cluster:
     policy: Policy
 
 
+class Trigger(StrEnum):
+    """Why a profile was learned. Unknown ones are seen as HISTORY."""
+
+    HISTORY = "HISTORY"
+    REQUEST = "REQUEST"
+    DRIFT = "DRIFT"
+
+
+class DriftState(StrEnum):
+    """Whether jobs of an application are still as its profile says. Unknown ones are seen as UNWATCHED."""
+
+    #: The profile was learned from too few jobs to tell.
+    UNWATCHED = "UNWATCHED"
+    STEADY = "STEADY"
+    #: They may not be: until that is clear no profile is learned by itself.
+    SUSPICIOUS = "SUSPICIOUS"
+    #: They are not: beliefs are wide, and the next profile is learned from jobs since the change.
+    CHANGED = "CHANGED"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueuedStage:
-    """A stage whose tasks wait for a slot."""
+class Drift:
+    """What the profiler has noticed of changes of an application."""
 
-    #: Place in the queue, from 0.
-    rank: int
-    job_id: str
-    stage_id: str
-    application: str
-    kind: StageKind
-    #: What an executor must offer, for example `llm` or `tool:python.run_tests`.
-    requirement: str
-    waiting_tasks: int
-    ready_time: datetime | None
-    #: The policy's key as text; the smallest goes first.
-    key: str
-    #: Why it has this place, in a few words.
-    reason: str
+    state: DriftState
+    #: When a change was last noticed, if ever.
+    notice_time: datetime | None
+    #: Changes that were noticed, ever.
+    change_count: int
+    #: Jobs since the change, if the state is CHANGED.
+    changed_job_count: int
+    #: Jobs between false alarms, on average, that the monitor is set to.
+    false_alarm_job_count: int
+    #: How near to an alarm: 0 is far, 1 is there.
+    level: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A dispatch, with the numbers used at that moment."""
+class Reliability:
+    """How good beliefs about an application's newest jobs were."""
 
-    #: Grows by one with each decision of a leader.
-    number: int
-    decide_time: datetime | None
-    job_id: str
-    stage_id: str
-    #: Place in the stage, from 0.
-    task_index: int
-    #: From 1.
-    attempt: int
+    job_count: int
+    #: Beliefs that were scored, at several moments of each job.
+    belief_count: int
+    #: By the share that a central interval is meant to hold: the share that it held.
+    coverage: Mapping[float, float]
+    mean_error: timedelta
+    mean_crps: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How fast the engine of an LLM executor is, as it was measured."""
+
     executor_id: str
-    policy: str
-    #: The key that won, as text.
-    key: str
-    #: Why: `policy` or `ageing`.
-    rule: str
-    #: How long the task had been ready.
-    waited: timedelta | None
-    #: Stages that were ready and waited on.
-    waiting_stages: int
+    #: Seconds that a prompt token takes, alone.
+    prefill_seconds: float
+    #: Seconds of a decode step with 1, 2, 3, … requests in the batch.
+    step_seconds: tuple[float, ...]
+    #: Measured steps that each of these rests on; 0: it follows from the others.
+    step_counts: tuple[float, ...]
+    #: Measured prompts that `prefill_seconds` rests on; 0: it follows from the steps.
+    prompt_count: float
+    #: Counts from 1; grows with every noticeable change.
+    version: int
+    publish_time: datetime | None
+    #: When the engine was last measured.
+    measure_time: datetime | None
+    #: Models that the engine answers to.
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Why a job's ready stages run or wait."""
+class Profile:
+    """What was learned of an application."""
 
-    queued: tuple[QueuedStage, ...]
-    #: Latest decisions about the job, newest last.
-    decisions: tuple[Decision, ...]
-    policy: Policy
-    #: One line per finding, for people.
-    reasons: tuple[str, ...]
+    application: str
+    #: Counts from 1.
+    version: int
+    #: Jobs it was learned from.
+    job_count: int
+    create_time: datetime | None
+    #: How long learning took.
+    learn_time: timedelta | None
+    trigger: Trigger
+    #: Variables of its network.
+    variable_count: int
+    #: Jobs in the application's history now; 0 where the server was not asked for it.
+    history_job_count: int = 0
+    #: Jobs of these that it does not know.
+    new_job_count: int = 0
+    #: At so many new jobs the next profile is learned; 0 for old versions.
+    next_new_job_count: int = 0
+    #: The profile itself, if it was asked for and this client can read its format.
+    content: Mapping[str, Any] | None = None
+    #: Whether jobs are still as it says; None for old versions.
+    drift: Drift | None = None
+    #: How good beliefs were; None where no jobs have ended since there is a profile.
+    reliability: Reliability | None = None
+
+    @property
+    def name(self) -> str:
+        """Format: applications/{application}/profiles/{version}."""
+        return f"applications/{self.application}/profiles/{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What is believed of a span."""
+
+    #: The least that is likely.
+    lower: timedelta
+    #: The most that is likely.
+    upper: timedelta
+    #: The mean.
+    expected: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a job still needs, given what it has shown."""
+
+    #: Work of LLM calls, as if each had an engine to itself.
+    llm_work: Estimate
+    #: Time of tools.
+    tool_time: Estimate
+    #: Both together.
+    total: Estimate
+    #: Format: applications/{application}/profiles/{version}.
+    profile: str

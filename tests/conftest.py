@@ -12,17 +12,23 @@ from pathlib import Path
 
 import pytest
 
+from lab.enter import INSIDE
 from services.up.stack import free_port
+from tests.support import networked
 from tests.support.processes import Offspring, watch_offspring
 
 ROOT = Path(__file__).parents[1]
 SGLANG_LAUNCH = ROOT / "deploy" / "sglang-cpu" / "launch.sh"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    networked.register(config)
+
+
 @pytest.fixture(autouse=True)
 def _no_product_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(("LLMSCHED_", "OTEL_")) and not name.startswith("LLMSCHED_TEST_"):
+        if name.startswith(("LLMSCHED_", "OTEL_")) and not name.startswith(("LLMSCHED_TEST_", INSIDE)):
             monkeypatch.delenv(name)
 
 

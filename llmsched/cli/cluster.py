@@ -1,8 +1,8 @@
-"""Commands for operators: executors, queue, explain, policy."""
+"""Commands for operators: executors, queue, policy."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import click
@@ -15,6 +15,7 @@ from llmsched.types import Policy, QueuedStage
 
 #: A seed: what 64 bits hold.
 SEED = click.IntRange(-(2**63), 2**63 - 1)
+SHARE = click.FloatRange(0, 1)
 
 
 @click.command(cls=Command)
@@ -60,40 +61,7 @@ def queue(settings: Settings, limit: int) -> None:
     if settings.as_json:
         output.print_json(stages)
     else:
-        _print_queue(stages)
-
-
-@click.command(cls=Command)
-@click.argument("job")
-@pass_settings
-def explain(settings: Settings, job: str) -> None:
-    """Say why the stages of JOB run or wait, with the numbers used."""
-    found = settings.run(lambda client: client.explain(job))
-    if settings.as_json:
-        output.print_json(found)
-        return
-    console = output.console()
-    console.print(output.text(f"policy {describe(found.policy)}", "dim"))
-    for reason in found.reasons:
-        console.print(output.text(reason))
-    if found.queued:
-        _print_queue(found.queued)
-    rows = [
-        (
-            decision.number,
-            f"{decision.decide_time:%H:%M:%S}" if decision.decide_time else "",
-            f"{decision.stage_id}[{decision.task_index}]",
-            decision.attempt,
-            decision.executor_id,
-            decision.rule,
-            decision.key,
-            output.span(decision.waited),
-            decision.waiting_stages,
-        )
-        for decision in found.decisions
-    ]
-    columns = ["DECISION", "TIME", "TASK", "ATTEMPT", "EXECUTOR", "BY", "KEY", "WAITED", "PASSED OVER"]
-    output.print_table(columns, rows, empty="No decisions about this job yet.")
+        print_queue(stages)
 
 
 @click.group()
@@ -121,9 +89,21 @@ def show(settings: Settings) -> None:
 @click.argument("name")
 @click.option("--order", default="", metavar="APP,APP,…", help="ps-tcs: applications, first served first.")
 @click.option("--ageing", type=click.FloatRange(min=0), metavar="SECONDS", help="Oldest first beyond this; 0: never.")
-@click.option("--seed", type=SEED, help="random: another seed, another order.")
+@click.option("--seed", type=SEED, help="random, llmsched, gittins: another seed, other draws.")
+@click.option("--epsilon", type=SHARE, help="llmsched: how often it looks for information.  [0.2]")
+@click.option("--sample-ratio", type=SHARE, help="llmsched: share of a stage's tasks that it looks at then.  [0.3]")
+@click.option("--without", multiple=True, metavar="INGREDIENT", help="llmsched, gittins: to leave out; repeatable.")
 @pass_settings
-def set_(settings: Settings, name: str, order: str, ageing: float | None, seed: int | None) -> None:
+def set_(
+    settings: Settings,
+    name: str,
+    order: str,
+    ageing: float | None,
+    seed: int | None,
+    epsilon: float | None,
+    sample_ratio: float | None,
+    without: tuple[str, ...],
+) -> None:
     """Schedule by policy NAME from the next decision on, and print it with its settings.
 
     Nothing is taken over from the policy before it: order, ageing and seed are what the cluster was started with,
@@ -134,6 +114,9 @@ def set_(settings: Settings, name: str, order: str, ageing: float | None, seed: 
         application_order=tuple(filter(None, order.split(","))),
         ageing=None if ageing is None else timedelta(seconds=ageing),
         seed=seed,
+        epsilon=epsilon,
+        sample_ratio=sample_ratio,
+        without=without,
     )
 
     async def work(client: Client) -> tuple[Policy, list[str]]:
@@ -171,12 +154,19 @@ def describe(policy: Policy) -> str:
         parts.append(f"order {','.join(policy.application_order)}")
     if policy.seed or (policy.name == "random" and policy.seed is not None):
         parts.append(f"seed {policy.seed}")
+    if policy.epsilon is not None:
+        parts.append(f"epsilon {policy.epsilon:g}")
+    if policy.sample_ratio is not None:
+        parts.append(f"sample ratio {policy.sample_ratio:g}")
+    if policy.without:
+        parts.append(f"without {','.join(policy.without)}")
     if policy.ageing is not None:
         parts.append(f"ageing {output.span(policy.ageing)}" if policy.ageing else "no ageing guard")
     return ", ".join(parts)
 
 
-def _print_queue(stages: list[QueuedStage] | tuple[QueuedStage, ...]) -> None:
+def print_queue(stages: Sequence[QueuedStage]) -> None:
+    """Stages that wait, as a table."""
     rows = [
         (
             stage.rank,
@@ -186,10 +176,9 @@ def _print_queue(stages: list[QueuedStage] | tuple[QueuedStage, ...]) -> None:
             stage.requirement,
             stage.waiting_tasks,
             output.since(stage.ready_time),
-            stage.key,
             stage.reason,
         )
         for stage in stages
     ]
-    columns = ["RANK", "JOB", "STAGE", "APPLICATION", "NEEDS", "TASKS", "READY", "KEY", "REASON"]
+    columns = ["RANK", "JOB", "STAGE", "APPLICATION", "NEEDS", "TASKS", "READY", "BY"]
     output.print_table(columns, rows, empty="Nothing waits.")

@@ -23,6 +23,7 @@ class Settings:
     output: str = "text"
     address: str | None = None
     scheduler: str | None = None
+    profiler: str | None = None
     config: Path | None = None
 
     @property
@@ -34,7 +35,9 @@ class Settings:
         """Do asynchronous work with a client."""
 
         async def session() -> _T:
-            options = Options.load(file=self.config, address=self.address, scheduler=self.scheduler)
+            options = Options.load(
+                file=self.config, address=self.address, scheduler=self.scheduler, profiler=self.profiler
+            )
             async with Client(options=options) as client:
                 return await work(client)
 
@@ -58,6 +61,7 @@ def common_options() -> list[click.Parameter]:
         click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), help="Text or JSON.", **shared),
         click.Option(["--address"], metavar="HOST:PORT", help="The planner [127.0.0.1:7411].", **shared),
         click.Option(["--scheduler"], metavar="HOST:PORT,…", help="Schedulers [127.0.0.1:7412].", **shared),
+        click.Option(["--profiler"], metavar="HOST:PORT,…", help="Profilers [127.0.0.1:7413].", **shared),
         click.Option(
             ["--config"],
             type=click.Path(dir_okay=False, path_type=Path),

@@ -10,10 +10,11 @@ import click
 from llmsched.cli import output
 from llmsched.cli.command import Command, Settings, pass_settings
 from llmsched.cli.exits import Exit
+from llmsched.cli.left import Forecast, kept, told
 from llmsched.cli.plugins import LazyGroup
 from llmsched.cli.tree import failure_line, job_tree, tokens
 from llmsched.client import Client
-from llmsched.types import Job, JobState
+from llmsched.types import Job, JobState, Prediction, Reliability
 
 
 def parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
@@ -60,7 +61,7 @@ def jobs(ctx: click.Context, states: tuple[str, ...], app: str | None, labels: t
     rows = [
         (
             job.id,
-            f"{job.application}@{job.version}",
+            output.application(job),
             output.state(job.state),
             output.since(job.create_time),
             output.span(job.completion_time),
@@ -75,28 +76,38 @@ def jobs(ctx: click.Context, states: tuple[str, ...], app: str | None, labels: t
 
 @click.command(cls=Command)
 @click.argument("job")
+@click.option("--eta/--no-eta", default=True, help="Ask the profiler what a running job still needs.  [yes]")
 @pass_settings
-def get(settings: Settings, job: str) -> None:
-    """Show JOB with its stages, times, tokens, and why it failed."""
-    found = settings.run(lambda client: client.job(job))
+def get(settings: Settings, job: str, eta: bool) -> None:
+    """Show JOB with its stages, times, tokens, what it still needs, and why it failed."""
+
+    async def work(client: Client) -> tuple[Job, Prediction | None, Reliability | None]:
+        found = await client.job(job)
+        async with Forecast(client.options, wanted=eta) as forecast:
+            left = await forecast.of(found)
+            return found, left, await forecast.reliability(found) if left else None
+
+    found, left, reliability = settings.run(work)
     if settings.as_json:
-        output.print_json(found)
+        output.print_json({**output.jsonable(found), "prediction": left})
     else:
-        print_job(found)
+        print_job(found, left, reliability)
 
 
-def print_job(job: Job) -> None:
-    """The job as text."""
+def print_job(job: Job, left: Prediction | None = None, reliability: Reliability | None = None) -> None:
+    """The job as text, with what it still needs, and how far such beliefs came true."""
     console = output.console()
     console.print(job_tree(job))
     facts = [
         ("submitted", f"{job.create_time:%Y-%m-%d %H:%M:%S} UTC" if job.create_time else ""),
         ("queued", output.span(job.start_time - job.create_time) if job.start_time and job.create_time else ""),
         ("took", output.span(job.completion_time)),
+        ("left", told(left) if left else ""),
+        ("beliefs", kept(reliability) if reliability else ""),
         ("tokens", tokens(job.usage)),
         ("labels", output.pairs(job.labels)),
         ("rerun of", job.rerun_of),
-        ("trace", job.traceparent),
+        ("trace", job.traceparent[3:35]),  # the digits that Phoenix, Jaeger and others look for
     ]
     for name, value in facts:
         if value:

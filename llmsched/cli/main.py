@@ -24,8 +24,11 @@ _COMMANDS = {
     "watch": "llmsched.cli.watch:watch",
     "executors": "llmsched.cli.cluster:executors",
     "queue": "llmsched.cli.cluster:queue",
-    "explain": "llmsched.cli.cluster:explain",
+    "decisions": "llmsched.cli.explain:decisions",
+    "explain": "llmsched.cli.explain:explain",
     "policy": "llmsched.cli.cluster:policy",
+    "top": "llmsched.cli.top:top",
+    "profiles": "llmsched.cli.profiles:profiles",
     "completion": "llmsched.cli.shell:completion",
     "version": "llmsched.cli.shell:version",
 }

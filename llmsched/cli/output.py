@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llmsched.types import Job
+
 STYLES = {
     "PENDING": "dim",
     "WAITING": "dim",
@@ -23,6 +25,9 @@ STYLES = {
     "READY": "yellow",
     "BACKOFF": "yellow",
     "DRAINING": "yellow",
+    "SUSPICIOUS": "yellow",
+    "CHANGED": "yellow",
+    "UNWATCHED": "dim",
     "RUNNING": "cyan",
     "EXPANDED": "cyan",
     "CANCELLING": "magenta",
@@ -128,6 +133,15 @@ def span(value: timedelta | None) -> str:
     return f"{whole // 60}m{whole % 60:02d}s"
 
 
+def number(value: float, unit: str) -> str:
+    """A number of the scheduler's: spans and times as elsewhere, others with three digits that count."""
+    if unit == "s":
+        return f"{'-' if value < 0 else ''}{span(timedelta(seconds=abs(value)))}"
+    if unit == "time":
+        return since(datetime.fromtimestamp(value, UTC))
+    return f"{value:.3g} {unit}".rstrip()
+
+
 def since(value: datetime | None) -> str:
     """How long ago something happened."""
     return f"{span(max(timedelta(), datetime.now(UTC) - value))} ago" if value else ""
@@ -136,3 +150,8 @@ def since(value: datetime | None) -> str:
 def pairs(value: Mapping[str, str]) -> str:
     """Labels as `a=1,b=2`."""
     return ",".join(f"{key}={item}" for key, item in value.items())
+
+
+def application(job: Job) -> str:
+    """Name and version; the application of a program's job is a name without one."""
+    return f"{job.application}@{job.version}" if job.version else job.application

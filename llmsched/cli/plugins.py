@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -16,20 +17,23 @@ import click
 from llmsched.cli.exits import CommandFailed, Exit
 
 ENTRY_POINT_GROUP = "llmsched.commands"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class LazyGroup(click.Group):
-    """A group with commands of its own (`module:name` by command) and those of entry points below `prefix`."""
+    """A group with commands of its own (added, or as `module:name`) and those of entry points below `prefix`."""
 
-    def __init__(self, *args: Any, own: Mapping[str, str], prefix: str = "", **options: Any) -> None:
+    def __init__(self, *args: Any, own: Mapping[str, str] = _NONE, prefix: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
         self._own = own
         self._prefix = prefix
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self._own, *self._plugins()})
+        return sorted({*self.commands, *self._own, *self._plugins()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
         if cmd_name in self._own:
             module, _, name = self._own[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), name)
@@ -43,7 +47,8 @@ class LazyGroup(click.Group):
             for entry in entry_points(group=ENTRY_POINT_GROUP)
             if entry.name.startswith(self._prefix)
         }
-        return {name: entry for name, entry in below.items() if "." not in name and name not in self._own}
+        own = {*self.commands, *self._own}
+        return {name: entry for name, entry in below.items() if "." not in name and name not in own}
 
 
 def _load(entry: EntryPoint, name: str) -> click.Command:

@@ -45,7 +45,7 @@ def tokens(usage: Usage) -> str:
 
 
 def _job_line(job: Job, now: datetime) -> Text:
-    line = Text.assemble((job.id, "bold"), "  ", f"{job.application}@{job.version}", "  ", output.state(job.state))
+    line = Text.assemble((job.id, "bold"), "  ", output.application(job), "  ", output.state(job.state))
     took = job.completion_time or (now - job.create_time if job.create_time else None)
     return _with_details(line, [output.span(took), tokens(job.usage)])
 

@@ -16,10 +16,11 @@ from llmsched import events
 from llmsched.cli import output
 from llmsched.cli.command import Command, Settings
 from llmsched.cli.jobs import ended
+from llmsched.cli.left import Forecast, told
 from llmsched.cli.tree import failure_line, job_tree
 from llmsched.client import Client
 from llmsched.events import Event, JobChanged, OutputDelta, Snapshot, StageChanged, TaskChanged
-from llmsched.types import Failure, Job, TaskState
+from llmsched.types import Failure, Job, Prediction, TaskState
 
 _TAIL = 200
 """Characters of running text that the live tree shows per stage."""
@@ -30,6 +31,9 @@ class View(Protocol):
 
     def show(self, event: Event, job: Job) -> None:
         """Show an event; `job` is the job after it."""
+
+    def left(self, prediction: Prediction | None) -> None:
+        """Show what the job still needs; None: nobody knows."""
 
     def end(self, job: Job) -> None:
         """Show the job as it ended, with what no event tells: its token usage."""
@@ -42,6 +46,10 @@ class JsonView:
         kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
         output.print_json_line({"event": kind, **output.jsonable(event)})
 
+    def left(self, prediction: Prediction | None) -> None:
+        if prediction is not None:
+            output.print_json_line({"event": "prediction", **output.jsonable(prediction)})
+
     def end(self, job: Job) -> None:
         pass
 
@@ -49,10 +57,14 @@ class JsonView:
 class PlainView:
     """One line per change, with the seconds since the job was submitted."""
 
+    def left(self, prediction: Prediction | None) -> None:
+        if prediction is not None:
+            click.echo(f"{'':>9}  left: {told(prediction)}")
+
     def show(self, event: Event, job: Job) -> None:
         match event:
             case Snapshot():
-                self._line(event, job, job.id, f"{job.application}@{job.version} {job.state}", job.failure)
+                self._line(event, job, job.id, f"{output.application(job)} {job.state}", job.failure)
                 for stage in job.stages:
                     self._line(event, job, stage.stage_id, stage.state, stage.failure)
             case JobChanged():
@@ -83,6 +95,10 @@ class LiveView:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._texts: dict[tuple[str, int], tuple[int, str]] = {}
+        self._left: Prediction | None = None
+
+    def left(self, prediction: Prediction | None) -> None:
+        self._left = prediction
 
     def show(self, event: Event, job: Job) -> None:
         self._job = job
@@ -97,11 +113,14 @@ class LiveView:
                 self._texts.pop((event.stage_id, task.index), None)
 
     def end(self, job: Job) -> None:
-        self._job = job
+        self._job, self._left = job, None
 
     def __rich__(self) -> Tree:
         tails = {stage_id: " ".join(text.split()) for (stage_id, _), (_, text) in self._texts.items()}
-        return job_tree(self._job, tails=tails)
+        tree = job_tree(self._job, tails=tails)
+        if self._left is not None and not self._job.state.ended:
+            tree.add(output.text(f"left: {told(self._left)}", "dim"))
+        return tree
 
 
 @contextmanager
@@ -117,15 +136,17 @@ def view(job: Job, settings: Settings, console: Console) -> Iterator[View]:
         yield PlainView()
 
 
-async def follow(client: Client, name: str, settings: Settings, *, deltas: bool) -> Job:
+async def follow(client: Client, name: str, settings: Settings, *, deltas: bool, eta: bool = True) -> Job:
     """Show what happens to a job until it ends; returns it as it ended."""
     # The snapshot a watch begins with replaces this; asking first says at once that there is no such job.
     job = await client.job(name)
     with view(job, settings, output.console()) as shown:
-        async with aclosing(client.watch(name, deltas=deltas)) as stream:
+        async with aclosing(client.watch(name, deltas=deltas)) as stream, Forecast(client.options, wanted=eta) as left:
             async for event in stream:
                 job = events.apply(job, event)
                 shown.show(event, job)
+                if isinstance(event, Snapshot | StageChanged):
+                    left.refresh(job, shown.left)
         job = await client.job(name)
         shown.end(job)
     return job
@@ -134,12 +155,15 @@ async def follow(client: Client, name: str, settings: Settings, *, deltas: bool)
 @click.command(cls=Command)
 @click.argument("job")
 @click.option("--deltas/--no-deltas", default=None, help="Show text while it is written [on a terminal: yes].")
+@click.option(
+    "--eta/--no-eta", default=True, help="Ask the profiler, at changes of stages, what it still needs.  [yes]"
+)
 @click.pass_context
-def watch(ctx: click.Context, job: str, deltas: bool | None) -> None:
+def watch(ctx: click.Context, job: str, deltas: bool | None, eta: bool) -> None:
     """Follow JOB until it ends. Exit code 1 if it failed or was cancelled."""
     settings = ctx.ensure_object(Settings)
     wanted = output.console().is_terminal and not settings.as_json if deltas is None else deltas
-    last = settings.run(lambda client: follow(client, job, settings, deltas=wanted))
+    last = settings.run(lambda client: follow(client, job, settings, deltas=wanted, eta=eta))
     if last.failure and not settings.as_json:
         output.console().print(failure_line(last.failure))
     ctx.exit(ended(last))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Protocol
 
@@ -33,3 +34,8 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self._now += seconds
+
+
+def loop_time() -> float:
+    """The running event loop's own clock, in seconds: what its timers go by, and what virtual time moves."""
+    return asyncio.get_running_loop().time()

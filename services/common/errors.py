@@ -52,6 +52,14 @@ class DomainError(Exception):
         self.retry_after = retry_after  #: seconds
 
 
+def invalid_argument(reason: StrEnum | str, what: str, violations: Sequence[Violation]) -> DomainError:
+    """INVALID_ARGUMENT. The message has the first violation, for people whose client shows no details."""
+    first = violations[0]
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    message = f"{what}: {first.field}: {first.description}{more}" if first.field else f"{what}: {first.description}"
+    return DomainError(grpc.StatusCode.INVALID_ARGUMENT, reason, message, violations=violations)
+
+
 def to_status(error: DomainError, *, domain: str) -> status_pb2.Status:
     """The error as it goes over the wire; texts that would not fit are cut."""
     metadata = {key: _cut(text) for key, text in error.metadata.items()}
@@ -69,18 +77,34 @@ def to_status(error: DomainError, *, domain: str) -> status_pb2.Status:
     return status_pb2.Status(code=code, message=_cut(error.message, _MESSAGE_BYTES), details=details)
 
 
+def refused(error: grpc.aio.AioRpcError) -> DomainError:
+    """The refusal of another service, to be passed on as one's own."""
+    reason, metadata = error_info(error)
+    violations = []
+    for detail in _details(error):
+        if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            request = error_details_pb2.BadRequest()
+            detail.Unpack(request)
+            violations += [Violation(each.field, each.description) for each in request.field_violations]
+    return DomainError(error.code(), reason, error.details() or "", metadata=metadata, violations=violations)
+
+
 def error_info(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str]]:
     """Reason and metadata of the ErrorInfo an RPC error carries; ("", {}) if it carries none."""
-    try:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    except ValueError:  # the details belong to another error
-        status = None
-    for detail in status.details if status else ():
+    for detail in _details(error):
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
             detail.Unpack(info)
             return info.reason, dict(info.metadata)
     return "", {}
+
+
+def _details(error: grpc.aio.AioRpcError) -> Sequence[Any]:
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    except ValueError:  # the details belong to another error
+        status = None
+    return status.details if status else ()
 
 
 def _fitting(violations: Sequence[Violation]) -> list[Violation]:

@@ -18,7 +18,7 @@ _log = get_logger(__name__)
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions into statuses. Unary calls without a deadline get a default one instead of a refusal."""
+    """Turns exceptions into statuses. Calls with one answer and no deadline get a default one instead of a refusal."""
 
     def __init__(
         self,
@@ -44,6 +44,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
                 self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(method, handler.stream_unary), handler.request_deserializer, handler.response_serializer
             )
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -30,9 +29,19 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancels tasks and waits until they are gone; their errors are theirs to have logged."""
-    alive = [task for task in tasks if task is not None]
+    """Cancels tasks and waits until they are gone; their errors are theirs to have logged.
+
+    Who is cancelled while waiting here is so afterwards: a caller that went on would never end.
+    """
+    alive = {task for task in tasks if task is not None}
     for task in alive:
         task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.gather(*alive, return_exceptions=True)
+    ended = asyncio.gather(*alive, return_exceptions=True)
+    cancelled: asyncio.CancelledError | None = None
+    while not ended.done():
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

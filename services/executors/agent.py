@@ -21,6 +21,7 @@ from services.common.logs import get_logger
 from services.common.telemetry import Telemetry
 from services.executors.attempts import Attempts
 from services.executors.health import HealthWatch
+from services.executors.instruments import Instruments
 from services.executors.work import ExecutorError, Offer, Worker
 
 _log = get_logger(__name__)
@@ -31,9 +32,12 @@ _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 1.0
 _ANSWER_SECONDS = 5.0
 #: How long to wait, after all attempts have ended, until the last outcomes are acknowledged and the stream is over.
 _FAREWELL_SECONDS = 3.0
-#: A dead connection is to be noticed, and another scheduler found, before a lease ends.
+#: A scheduler that is not connected to by then is passed over for now; connecting goes on meanwhile.
+_CONNECT_SECONDS, _LOOK_SECONDS = 0.3, 0.02
+_UNDECIDED = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
+#: A leader whose host is gone says nothing. That is to be noticed by the time that a standby leads, and not after it.
 _CHANNEL_OPTIONS = [
-    *(dict(CHANNEL_OPTIONS) | {"grpc.keepalive_time_ms": 2_000, "grpc.keepalive_timeout_ms": 2_000}).items()
+    *(dict(CHANNEL_OPTIONS) | {"grpc.keepalive_time_ms": 1_000, "grpc.keepalive_timeout_ms": 1_000}).items()
 ]
 
 
@@ -55,10 +59,12 @@ class Agent:
         self._incarnation = uuid.uuid4().hex
         self._schedulers = list(schedulers)
         self._labels = dict(labels or {})
+        self._channels: dict[str, grpc.aio.Channel] = {}  #: kept, so that who takes over is connected to already
         self._stream: _Stream | None = None
         self._health = HealthWatch(worker, on_change=self._beat)
+        self._instruments = Instruments(telemetry, executor_id)
         self._attempts = Attempts(
-            worker, executor_id=executor_id, telemetry=telemetry, send=self._send, on_suspect=self._health.suspect
+            worker, instruments=self._instruments, send=self._send, on_suspect=self._health.suspect
         )
         self._draining = asyncio.Event()
         self._leaving = False
@@ -81,6 +87,8 @@ class Agent:
         finally:
             await cancel_and_wait(attach, health)
             await self._attempts.aclose()
+            for channel in self._channels.values():
+                await channel.close()
 
     async def _work(self, attach: asyncio.Task[None], stop: asyncio.Event) -> None:
         """Returns when there is a reason to leave."""
@@ -137,38 +145,51 @@ class Agent:
                 hint = "" if hinted else leader  # two standbys that name each other must not send us to and fro
             if stream.attached:
                 backoff = _FIRST_BACKOFF
-            elif not hint:
-                turn += 1
+            if not hint:
+                # Not the same again: a leader that was lost is known to whoever takes over.
+                turn = 1 + (self._schedulers.index(address) if address in self._schedulers else turn)
             if not hint and not self._gone:
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, _LAST_BACKOFF)
 
     async def _attach(self, address: str, stream: _Stream, offer: Offer) -> None:
         """One stream, from registration to its end."""
-        async with grpc.aio.insecure_channel(address, _CHANNEL_OPTIONS) as channel:
-            stream.send(executor_pb2.AttachRequest(register=self._registration(offer)))
-            if not self._health.condition.healthy:
-                # A new leader takes us for healthy until it hears otherwise. Else nothing is sent before it answers:
-                # gRPC hides a refusal, and the leader's address in it, behind the failure of a write that it meets.
-                stream.send(self._heartbeat(stream))
-            call = executor_pb2_grpc.ExecutorGatewayServiceStub(channel).Attach(stream.messages())
-            heartbeats: asyncio.Task[None] | None = None
-            try:
-                async with asyncio.timeout(_ANSWER_SECONDS) as patience:
-                    while (message := await call.read()) is not grpc.aio.EOF:
-                        if not message.HasField("registered"):
-                            self._obey(stream, message)
-                            continue
-                        patience.reschedule(None)
-                        self._registered(stream, message.registered)
-                        interval = message.registered.heartbeat_interval.ToTimedelta().total_seconds()
-                        heartbeats = asyncio.create_task(self._beat_forever(interval or 1.0), name="heartbeats")
-                        _log.info("attached", action="attached", scheduler=address, epoch=message.registered.epoch)
-            finally:
-                self._stream = None
-                self.attached.clear()
-                stream.close()
-                await cancel_and_wait(heartbeats, *stream.counting)
+        channel = await self._connected(address)
+        stream.send(executor_pb2.AttachRequest(register=self._registration(offer)))
+        if not self._health.condition.healthy:
+            # A new leader takes us for healthy until it hears otherwise. Else nothing is sent before it answers:
+            # gRPC hides a refusal, and the leader's address in it, behind the failure of a write that it meets.
+            stream.send(self._heartbeat(stream))
+        call = executor_pb2_grpc.ExecutorGatewayServiceStub(channel).Attach(stream.messages())
+        heartbeats: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS) as patience:
+                while (message := await call.read()) is not grpc.aio.EOF:
+                    if not message.HasField("registered"):
+                        self._obey(stream, message)
+                        continue
+                    patience.reschedule(None)
+                    self._registered(stream, message.registered)
+                    interval = message.registered.heartbeat_interval.ToTimedelta().total_seconds()
+                    heartbeats = asyncio.create_task(self._beat_forever(interval or 1.0), name="heartbeats")
+                    _log.info("attached", action="attached", scheduler=address, epoch=message.registered.epoch)
+        finally:
+            self._stream = None
+            self.attached.clear()
+            self._instruments.attached(False)
+            stream.close()
+            call.cancel()
+            await cancel_and_wait(heartbeats, *stream.counting)
+
+    async def _connected(self, address: str) -> grpc.aio.Channel:
+        """The channel to a scheduler, connected or known to fail. Raises TimeoutError if its host says nothing."""
+        if address not in self._channels:
+            self._channels[address] = grpc.aio.insecure_channel(address, _CHANNEL_OPTIONS)
+        channel = self._channels[address]
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            while channel.get_state(try_to_connect=True) in _UNDECIDED:  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_SECONDS)
+        return channel
 
     def _registration(self, offer: Offer) -> executor_pb2.Register:
         return executor_pb2.Register(
@@ -193,6 +214,7 @@ class Agent:
             self._say_leaving()
         stream.attached = True
         self.attached.set()
+        self._instruments.attached(True)
 
     def _obey(self, stream: _Stream, message: executor_pb2.AttachResponse) -> None:
         match message.WhichOneof("message"):
@@ -227,6 +249,7 @@ class Agent:
                 load=condition.load,
                 healthy=condition.healthy,
                 last_assignment=stream.last_assignment,
+                steps=self._worker.steps() if stream.attached else None,
             )
         )
 
@@ -273,7 +296,10 @@ def _explain(address: str, error: Exception) -> str:
     no use to try again."""
     if not isinstance(error, grpc.aio.AioRpcError):
         late = isinstance(error, TimeoutError)
-        _log.warning("no stream", action="attach_failed", scheduler=address, exc_info=None if late else error)
+        detail = "it says nothing" if late else str(error)
+        _log.warning(
+            "no stream", action="attach_failed", scheduler=address, detail=detail, exc_info=None if late else error
+        )
         return ""
     reason, metadata = error_info(error)
     if reason == "INVALID_REGISTRATION":

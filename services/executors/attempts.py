@@ -16,9 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from llmsched.api.common.v1 import task_pb2
 from llmsched.api.executor.v1 import executor_pb2
-from services.common import names
 from services.common.logs import get_logger
-from services.common.telemetry import Place, Telemetry
+from services.executors.instruments import Instruments, execution_place
 from services.executors.work import AttemptError, Worker
 
 _log = get_logger(__name__)
@@ -45,15 +44,13 @@ class Attempts:
         self,
         worker: Worker,
         *,
-        executor_id: str,
-        telemetry: Telemetry,
+        instruments: Instruments,
         send: Send,
         on_suspect: Callable[[], None],
     ) -> None:
         """`on_suspect` is called, before the outcome is sent, when an attempt says that the worker is broken."""
         self._worker = worker
-        self._executor_id = executor_id
-        self._telemetry = telemetry
+        self._instruments = instruments
         self._send = send
         self._on_suspect = on_suspect
         self._running: dict[Key, _Attempt] = {}
@@ -81,6 +78,7 @@ class Attempts:
             self._settled.clear()
             self._running[key] = attempt = _Attempt(assign, self._send)
             attempt.begin(self._work(attempt), on_end=partial(self._ended, attempt))
+            self._changed()
 
     def cancel(self, ref: executor_pb2.AttemptRef) -> None:
         """Ends an attempt; the answer is its outcome. One that is not known here is answered as cancelled."""
@@ -94,7 +92,7 @@ class Attempts:
     def forget(self, ref: executor_pb2.AttemptRef) -> None:
         """The outcome is durable, or of no use."""
         self._outcomes.pop(key_of(ref), None)
-        self._check_settled()
+        self._changed()
 
     def abandon(self, ref: executor_pb2.AttemptRef) -> None:
         """The scheduler has given the attempt up: ends it and tells nobody how."""
@@ -118,7 +116,7 @@ class Attempts:
 
     async def _work(self, attempt: _Attempt) -> task_pb2.TaskResult:
         assign = attempt.assign
-        place = self._place(assign)
+        place = execution_place(assign)
         return await self._worker.run(
             assign.payload,
             rid="/".join(map(str, key_of(assign.attempt))),
@@ -138,33 +136,13 @@ class Attempts:
             self._on_suspect()  # first: what the outcome sets free must not come back to a broken worker
         if not attempt.abandoned:
             self._send(executor_pb2.AttachRequest(finished=finished))
-        self._check_settled()
-        self._trace(attempt, finished)
+        self._changed()
+        self._instruments.ended(attempt.assign, finished, started=attempt.started)
 
-    def _check_settled(self) -> None:
+    def _changed(self) -> None:
+        self._instruments.holds(running=len(self._running), waiting=len(self._outcomes))
         if not self._running and not self._outcomes:
             self._settled.set()
-
-    def _place(self, assign: executor_pb2.Assign) -> Place | None:
-        outer = Place.parse(assign.traceparent) if assign.traceparent else None
-        return outer.of(*key_of(assign.attempt), "execute") if outer else None
-
-    def _trace(self, attempt: _Attempt, finished: executor_pb2.Finished) -> None:
-        assign = attempt.assign
-        place = self._place(assign)
-        if place is None or not self._telemetry.enabled:
-            return
-        error = {"failure": finished.failure.message, "cancelled": "cancelled"}
-        self._telemetry.span(
-            names.SPAN_EXECUTE,
-            place,
-            about=assign.payload.tool.tool or "llm",
-            parent=Place.parse(assign.traceparent),
-            start=attempt.started,
-            end=finished.end_time.ToMicroseconds() / 1e6,
-            attributes={names.EXECUTOR: self._executor_id} | _attributes(assign, finished.result.usage),
-            error=error.get(finished.WhichOneof("outcome") or "", ""),
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -297,23 +275,6 @@ def _cancellation(attempt: _Attempt) -> AttemptError | None:
             return AttemptError("TIMEOUT", message, retryable=True)
         case _:
             return AttemptError("EXECUTOR_ERROR", "the attempt was cut off inside the executor", retryable=True)
-
-
-def _attributes(assign: executor_pb2.Assign, usage: task_pb2.TokenUsage) -> dict[str, Any]:
-    ref = assign.attempt
-    common = {
-        names.JOB_ID: ref.job_id,
-        names.STAGE_ID: ref.stage_id,
-        names.TASK_INDEX: ref.task_index,
-        names.ATTEMPT: ref.attempt,
-    }
-    if assign.payload.WhichOneof("call") != "llm":
-        return common | {names.OPENINFERENCE_KIND: "TOOL", names.TOOL: assign.payload.tool.tool}
-    return common | {
-        names.OPENINFERENCE_KIND: "LLM",
-        names.PROMPT_TOKENS: usage.prompt_tokens,
-        names.COMPLETION_TOKENS: usage.completion_tokens,
-    }
 
 
 def _timestamp(seconds: float) -> Timestamp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmsched.api.common.v1 import task_pb2
@@ -23,7 +24,9 @@ from services.executors.llm.engine import (
     Sampling,
 )
 from services.executors.llm.ordering import ordered
+from services.executors.llm.step_meter import StepMeter, quiet_interval
 from services.executors.work import AttemptError, Condition, ExecutorError, Offer, OnText
+from services.profiler.core.calibration import Report
 
 _log = get_logger(__name__)
 
@@ -52,6 +55,7 @@ class LlmWorker:
         self._start_timeout = start_timeout
         self._counts = False
         self._counting = asyncio.Semaphore(_COUNTS_AT_ONCE)
+        self._meter = StepMeter()
 
     async def start(self) -> Offer:
         info = await self._wait_for_engine()
@@ -73,12 +77,15 @@ class LlmWorker:
         except (KeyError, ValueError) as error:
             raise AttemptError("INVALID_CALL", f"this is no call of a model: {error!r}", retryable=False) from error
         try:
-            answer = await self._engine.generate(request, on_text)
+            answer = await self._generate(request, on_text)
         except EngineError as error:
             raise _failure(error) from error
         if answer.finish_reason == "abort":
             raise AttemptError("ABORTED", "somebody aborted the request in the engine", retryable=True)
         return _result(answer)
+
+    def steps(self) -> executor_pb2.EngineSteps | None:
+        return _steps(self._meter.take())
 
     async def condition(self) -> Condition:
         if not await self._engine.ready():
@@ -92,6 +99,22 @@ class LlmWorker:
 
     async def aclose(self) -> None:
         await self._engine.aclose()
+
+    async def _generate(self, request: GenerateRequest, on_text: OnText | None) -> GenerateResult:
+        """Runs it under the eyes of the meter."""
+        if on_text is None:
+            request = replace(request, interval=quiet_interval(request.sampling.max_tokens))
+        with self._meter.watching() as watched:
+
+            def on_delta(text: str, tokens: int) -> None:
+                watched.wrote(tokens)
+                if on_text is not None:
+                    on_text(text, tokens)
+
+            answer = await self._engine.generate(request, on_delta)
+            if answer.finish_reason != "abort":
+                watched.done(answer)
+            return answer
 
     async def _load(self) -> executor_pb2.EngineLoad | None:
         try:
@@ -127,6 +150,26 @@ class LlmWorker:
             raise ExecutorError(message) from None
         except EngineError as error:
             raise ExecutorError(f"the engine cannot be used: {error}") from error
+
+
+def _steps(report: Report) -> executor_pb2.EngineSteps | None:
+    if not report.decode and not report.prefill:
+        return None
+    message = executor_pb2.EngineSteps()
+    for steps in report.decode:
+        entry = message.decode.add(batch=steps.batch, steps=steps.steps, square_seconds=steps.squares)
+        entry.duration.FromNanoseconds(round(steps.seconds * 1e9))
+    for prompts in report.prefill:
+        line = message.prefill.add(
+            batch=prompts.batch,
+            prompts=round(prompts.prompts),
+            tokens=round(prompts.tokens),
+            square_tokens=prompts.token_squares,
+            token_seconds=prompts.token_seconds,
+            square_seconds=prompts.squares,
+        )
+        line.duration.FromNanoseconds(round(prompts.seconds * 1e9))
+    return message
 
 
 def _request(call: task_pb2.LlmCall, *, rid: str, priority: int, traceparent: str) -> GenerateRequest:

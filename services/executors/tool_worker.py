@@ -46,6 +46,9 @@ class ToolWorker:
         result.timings.total.FromMicroseconds(round(total * 1e6))
         return result
 
+    def steps(self) -> executor_pb2.EngineSteps | None:
+        return None
+
     async def condition(self) -> Condition:
         return Condition(healthy=True)
 

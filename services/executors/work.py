@@ -60,6 +60,10 @@ class Worker(Protocol):
         """Runs one attempt to its end. Raises AttemptError. Cancelling frees the slot before it goes on."""
         ...
 
+    def steps(self) -> executor_pb2.EngineSteps | None:
+        """What was seen of an engine's speed since the last call; None: nothing."""
+        ...
+
     async def condition(self) -> Condition:
         """How it is now; may take as long as the engine takes to answer."""
         ...

@@ -10,11 +10,12 @@ import grpc
 
 from llmsched.api.planner.v1 import job_pb2, planner_pb2, planner_pb2_grpc
 from services.common.errors import DomainError, Violation
+from services.common.pages import page_of
 from services.common.telemetry import Place
 from services.planner.convert import application_to_proto, job_to_proto
 from services.planner.instruments import Instruments
 from services.planner.intake import Intake
-from services.planner.pages import page_of
+from services.planner.programs import Programs
 from services.planner.refusals import Reason, invalid_request, job_not_ended, job_not_found
 from services.planner.registry import Registry
 from services.planner.resource_names import APPLICATION_FORMAT, application_in, job_in, split_application
@@ -42,6 +43,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         unfolder: Unfolder,
         results: JobResults,
         scheduler: SchedulerClient,
+        programs: Programs,
         instruments: Instruments,
         progress_seconds: float,
         tracing: bool,
@@ -55,12 +57,14 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         self._instruments = instruments
         self._progress_seconds = progress_seconds
         self._tracing = tracing
+        self._programs = programs
         self._watchers: set[Watcher] = set()
 
     def stop_watches(self) -> None:
         """Sends those who watch to another planner, since a watch can last as long as a job."""
         for watcher in self._watchers:
             watcher.stop()
+        self._programs.stop()
 
     async def RegisterApplication(
         self, request: planner_pb2.RegisterApplicationRequest, context: _Context
@@ -170,6 +174,28 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         elif not request.include_stage_outputs:
             raise _no_result(job)
         return response
+
+    async def OpenJob(self, request: planner_pb2.OpenJobRequest, context: _Context) -> planner_pb2.OpenJobResponse:
+        with self._instruments.counting_refusals():
+            job = await self._intake.open(request, traceparent=_traceparent(context))
+        return planner_pb2.OpenJobResponse(job=self._job(job))
+
+    async def AddStage(self, request: planner_pb2.AddStageRequest, context: _Context) -> planner_pb2.AddStageResponse:
+        return planner_pb2.AddStageResponse(stage=await self._programs.add(request))
+
+    async def WaitStage(
+        self, request: planner_pb2.WaitStageRequest, context: _Context
+    ) -> planner_pb2.WaitStageResponse:
+        return await self._programs.wait(request)
+
+    async def KeepJobOpen(
+        self, request: planner_pb2.KeepJobOpenRequest, context: _Context
+    ) -> planner_pb2.KeepJobOpenResponse:
+        await self._programs.keep(request)
+        return planner_pb2.KeepJobOpenResponse()
+
+    async def CloseJob(self, request: planner_pb2.CloseJobRequest, context: _Context) -> planner_pb2.CloseJobResponse:
+        return planner_pb2.CloseJobResponse(job=self._job(await self._programs.close(request)))
 
     async def UnfoldStage(
         self, request: planner_pb2.UnfoldStageRequest, context: _Context

@@ -18,6 +18,7 @@ from services.planner.api import PlannerServicer
 from services.planner.core.model import Limits, ToolInfo
 from services.planner.instruments import Instruments
 from services.planner.intake import Intake
+from services.planner.programs import Programs
 from services.planner.refusals import Reason
 from services.planner.registry import Registry
 from services.planner.results import JobResults
@@ -68,6 +69,7 @@ class Planner:
             unfolder=Unfolder(state, catalogue=catalogue, limits=limits, instruments=instruments),
             results=JobResults(state),
             scheduler=self._scheduler,
+            programs=Programs(state, self._scheduler, max_payload_bytes=settings.max_payload_bytes),
             instruments=instruments,
             progress_seconds=settings.progress_seconds,
             tracing=telemetry.enabled,

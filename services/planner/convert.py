@@ -34,7 +34,7 @@ def failure_to_proto(failure: Failure | core.Failure) -> task_pb2.Failure:
     )
 
 
-def _job_state(state: JobState) -> job_pb2.Job.State:
+def job_state_to_proto(state: JobState) -> job_pb2.Job.State:
     number: job_pb2.Job.State = getattr(job_pb2.Job, f"STATE_{state}")
     return number
 
@@ -53,8 +53,9 @@ def job_to_proto(job: StoredJob, *, tracing: bool = False) -> job_pb2.Job:
     record, status = job.record, job.status
     message = job_pb2.Job(
         name=f"jobs/{record.job_id}",
-        application=f"applications/{record.application}/versions/{record.version}",
-        state=_job_state(status.state),
+        # A program's job has no version: its application is a name.
+        application=f"applications/{record.application}" + (f"/versions/{record.version}" if record.version else ""),
+        state=job_state_to_proto(status.state),
         create_time=timestamp(record.created_at),
         labels=record.labels,
         usage=task_pb2.TokenUsage(
@@ -136,7 +137,7 @@ def event_to_proto(event: JobEvent) -> planner_pb2.WatchJobResponse:
     message = planner_pb2.WatchJobResponse(sequence=event.sequence, change_time=timestamp(event.at))
     match event.update:
         case JobUpdate(state=state, failure=failure):
-            message.job_changed.state = _job_state(state)
+            message.job_changed.state = job_state_to_proto(state)
             if failure:
                 message.job_changed.failure.CopyFrom(failure_to_proto(failure))
         case StageUpdate(stage=stage):

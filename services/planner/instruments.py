@@ -11,10 +11,14 @@ from services.common.clock import Clock
 from services.common.errors import DomainError
 from services.common.telemetry import Place, Telemetry, job_place
 from services.planner.core.model import Item, Unfolding
+from services.planner.refusals import Reason
 from services.state.records import JobRecord
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
+
+#: What clients do wrong most, and what an alert waits for.
+_FREQUENT = (Reason.APPLICATION_NOT_FOUND, Reason.INVALID_INPUT, Reason.PAYLOAD_TOO_LARGE, Reason.QUEUE_FULL)
 
 
 class Instruments:
@@ -26,6 +30,9 @@ class Instruments:
         meter = telemetry.meter
         self._submitted = meter.create_counter(names.METRIC_SUBMITTED, "{job}", "Jobs that were accepted")
         self._refused = meter.create_counter(names.METRIC_REFUSED, "{job}", "Jobs that were refused")
+        for reason in _FREQUENT if telemetry.metrics_enabled else ():
+            # Prometheus sees no increase in a count that was not there before.
+            self._refused.add(0, {names.FAILURE_REASON: reason.value})
         self._unfold_time = meter.create_histogram(
             names.METRIC_UNFOLD_TIME, "s", "From the scheduler's question about a stage to the answer"
         )

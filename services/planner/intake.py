@@ -1,9 +1,10 @@
-"""SubmitJob and RerunJob: check everything, then make the job durable in one step, then tell the scheduler."""
+"""SubmitJob, OpenJob and RerunJob: check everything, then make the job durable in one step, then tell the scheduler."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,13 +15,13 @@ import grpc
 from llmsched.api.planner.v1 import planner_pb2
 from llmsched.values import JsonValueError, from_struct, to_struct
 from services.common.clock import Clock
-from services.common.errors import DomainError, Violation
+from services.common.errors import DomainError, Violation, invalid_argument
 from services.planner.core import compile_job, validate_input
 from services.planner.instruments import Instruments
 from services.planner.refusals import (
     Reason,
+    application_is_registered,
     application_not_found,
-    invalid,
     job_not_ended,
     job_not_found,
     request_id_reused,
@@ -31,11 +32,13 @@ from services.planner.resource_names import APPLICATION_FORMAT, split_applicatio
 from services.planner.scheduler_client import SchedulerClient
 from services.planner.settings import PlannerSettings
 from services.planner.stages import stage_snapshot
-from services.scheduler.core.model import JobState, StageSnapshot
+from services.scheduler.core.model import OPEN, JobState, StageSnapshot
 from services.state.port import QueueFull, RequestIdReused, State
 from services.state.records import ApplicationRecord, JobOutputs, JobRecord, JobStatus, StoredJob, TaskKey
 
 _MAX_LABELS, _MAX_LENGTH = 32, 128
+_IDLE_SECONDS, _SHORTEST_IDLE, _LONGEST_IDLE = 60.0, 1.0, 86_400.0
+_PROGRAM = re.compile(r"applications/[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 class Intake:
@@ -77,12 +80,30 @@ class Intake:
             return _pending(replace(record, job_id=""), snapshots)
         return await self._store(record, content, snapshots, {})
 
+    async def open(self, request: planner_pb2.OpenJobRequest, *, traceparent: str) -> StoredJob:
+        """A job without stages, which its program adds. Raises as documented at OpenJob."""
+        job_input = from_struct(request.input)
+        idle = request.idle_timeout
+        idle_seconds = idle.seconds + idle.nanos / 1e9 if request.HasField("idle_timeout") else _IDLE_SECONDS
+        asked = ["open", request.application, job_input, sorted(request.labels.items()), idle_seconds]
+        record = self._record(asked, request_id=request.request_id, traceparent=traceparent)
+        try:
+            name, content = self._checked(request, job_input, _open_violations(request.application, idle_seconds))
+            if await self._state.get_application(name[0]) is not None:
+                raise application_is_registered(name[0])
+        except DomainError as error:
+            return await self._first_or(error, record)
+        record = replace(
+            record, application=name[0], structure=OPEN, labels=dict(request.labels), idle_seconds=idle_seconds
+        )
+        return await self._store(record, content, [], {})
+
     async def rerun(self, job_id: str, *, request_id: str, traceparent: str) -> StoredJob:
         """A new job that keeps what succeeded. Raises as documented at RerunJob."""
         record = self._record(["rerun", job_id], request_id=request_id, traceparent=traceparent)
         try:
             if violations := _length_violations("request_id", request_id):
-                raise invalid(Reason.INVALID_REQUEST, "the request is not valid", violations)
+                raise invalid_argument(Reason.INVALID_REQUEST, "the request is not valid", violations)
             outputs = await self._ended(job_id)
         except DomainError as error:
             return await self._first_or(error, record)
@@ -97,19 +118,27 @@ class Intake:
         return await self._store(replace(record, rerun_of=job_id), outputs.input, stages, results)
 
     def _checked(
-        self, request: planner_pb2.SubmitJobRequest, job_input: dict[str, Any]
+        self,
+        request: planner_pb2.SubmitJobRequest | planner_pb2.OpenJobRequest,
+        job_input: dict[str, Any],
+        also: Sequence[Violation] = (),
     ) -> tuple[tuple[str, int | None], bytes]:
-        """The application's name, and the input as it is stored. Raises what can be said without the application."""
-        violations = _length_violations("request_id", request.request_id) + _label_violations(request.labels)
+        """The application's name, and the input as it is stored. Raises what can be said without the application.
+
+        `also` is wrong besides.
+        """
+        violations = (
+            list(also) + _length_violations("request_id", request.request_id) + _label_violations(request.labels)
+        )
         name = split_application(request.application)
-        if name is None:
+        if name is None and not also:
             violations.insert(0, Violation("application", f"{APPLICATION_FORMAT}, not {request.application!r}"))
         try:
             to_struct(job_input)
         except JsonValueError as error:
             violations.append(Violation(f"input.{error.path}" if error.path else "input", error.problem))
         if name is None or violations:
-            raise invalid(Reason.INVALID_INPUT, "the job cannot be submitted", violations)
+            raise invalid_argument(Reason.INVALID_INPUT, "the job cannot be submitted", violations)
         content = json.dumps(job_input, ensure_ascii=False, separators=(",", ":")).encode()
         if len(content) > self._settings.max_payload_bytes:
             raise _too_large(len(content), self._settings.max_payload_bytes)
@@ -123,8 +152,10 @@ class Intake:
         state = outputs.job.status.state
         if not state.is_final:
             raise job_not_ended(job_id, state, "cancel it first")
-        if state is JobState.SUCCEEDED:
+        if state is JobState.SUCCEEDED or outputs.job.record.structure == OPEN:
             message = f"job {job_id} succeeded: submit it again to run it anew"
+            if outputs.job.record.structure == OPEN:
+                message = f"job {job_id} was opened by a program: run the program again"
             raise DomainError(
                 grpc.StatusCode.FAILED_PRECONDITION, Reason.NOTHING_TO_RERUN, message, metadata={"job": job_id}
             )
@@ -182,7 +213,7 @@ def _check_input(name: str, application: ApplicationRecord, job_input: Mapping[s
         for each in validate_input(parse(application.spec), job_input)
     ]
     if violations:
-        raise invalid(Reason.INVALID_INPUT, f"the input does not fit {name}", violations)
+        raise invalid_argument(Reason.INVALID_INPUT, f"the input does not fit {name}", violations)
 
 
 def _of(record: JobRecord, application: ApplicationRecord, *, structure: str, labels: dict[str, str]) -> JobRecord:
@@ -198,6 +229,16 @@ def _of(record: JobRecord, application: ApplicationRecord, *, structure: str, la
 def _pending(record: JobRecord, stages: Sequence[StageSnapshot]) -> StoredJob:
     status = JobStatus(state=JobState.PENDING)
     return StoredJob(record=record, status=status, sequence=1, stages={stage.spec.stage_id: stage for stage in stages})
+
+
+def _open_violations(application: str, idle_seconds: float) -> list[Violation]:
+    found = []
+    if not _PROGRAM.fullmatch(application) or len(application) > len("applications/") + 63:
+        told = "must be applications/{application}: up to 63 lower-case letters, digits and hyphens, without a version"
+        found.append(Violation("application", f"{told}, not {application[:80]!r}"))
+    if not _SHORTEST_IDLE <= idle_seconds <= _LONGEST_IDLE:
+        found.append(Violation("idle_timeout", f"must be from 1 s to 24 h, not {idle_seconds:g} s"))
+    return found
 
 
 def _label_violations(labels: Mapping[str, str]) -> list[Violation]:
@@ -221,7 +262,7 @@ def _too_large(size: int, limit: int) -> DomainError:
     violation = Violation(
         "input", f"has {size} bytes of JSON, at most {limit} are allowed: pass large data by reference"
     )
-    return invalid(Reason.PAYLOAD_TOO_LARGE, "the job is too large", [violation])
+    return invalid_argument(Reason.PAYLOAD_TOO_LARGE, "the job is too large", [violation])
 
 
 def _queue_full(limit: int) -> DomainError:

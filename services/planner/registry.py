@@ -12,8 +12,8 @@ from llmsched.application import ApplicationError, ApplicationSpec
 from llmsched.application.convert import from_proto
 from llmsched.application.validate import check
 from services.common.clock import Clock
-from services.common.errors import DomainError, Violation
-from services.planner.refusals import Reason, application_not_found, invalid, request_id_reused
+from services.common.errors import DomainError, Violation, invalid_argument
+from services.planner.refusals import Reason, application_not_found, request_id_reused
 from services.state.port import ApplicationStore, VersionExists
 from services.state.records import ApplicationRecord
 
@@ -44,7 +44,9 @@ class Registry:
         """Raises as documented at RegisterApplication."""
         violations = _violations(spec)
         if violations:
-            raise invalid(Reason.INVALID_APPLICATION, f"application {spec.application!r} is not valid", violations)
+            raise invalid_argument(
+                Reason.INVALID_APPLICATION, f"application {spec.application!r} is not valid", violations
+            )
         content = spec.SerializeToString(deterministic=True)
         record = ApplicationRecord(
             application=spec.application,

@@ -13,7 +13,7 @@ from llmsched.api.planner.v1 import planner_pb2
 from services.common.errors import DomainError
 from services.common.lifecycle import cancel_and_wait
 from services.planner.convert import event_to_proto, job_to_proto
-from services.planner.refusals import Reason, job_not_found
+from services.planner.refusals import Reason, job_not_found, shutting_down
 from services.state.port import HistoryCompacted, State, StateUnavailable
 from services.state.records import JobEvent, JobUpdate, StoredJob
 
@@ -91,8 +91,7 @@ class Watcher:
             return
         self._woken.clear()
         if self._stopping:
-            message = "this planner is shutting down: watch again, and another one will answer"
-            raise DomainError(grpc.StatusCode.UNAVAILABLE, Reason.SHUTTING_DOWN, message, retry_after=0.1)
+            raise shutting_down("watch")
 
     def _take_deltas(self) -> list[_Response]:
         deltas = [_Response(sequence=self._after, output_delta=delta) for delta in self._deltas]

@@ -14,17 +14,18 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from llmsched.cli.exits import CommandFailed, Exit
-from services.common.processes import ProcessSpec
 from services.common.settings import mistakes
 from services.scheduler.core.policies import POLICIES
 from services.scheduler.core.policies.clairvoyant_srpt import ClairvoyantSrpt
 from services.scheduler.settings import SchedulerSettings
 from services.up.cluster import LocalCluster
+from services.up.phoenix import Phoenix, prepare
 from services.up.ready import Findings, look
-from services.up.stack import KNOWN_ENGINES, Stack, StackError, StackOptions, build, find_phoenix, free_port
+from services.up.stack import KNOWN_ENGINES, Stack, StackError, StackOptions, build
 
 DEFAULT_DIRECTORY = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "llmsched"
 #: All but the one that must know the future.
@@ -78,13 +79,14 @@ def _key_values(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -
 @click.option("--standbys", type=click.IntRange(min=0), default=0, show_default=True, help="Further schedulers.")
 @click.option("--planner", default="127.0.0.1:7411", show_default=True, help="Address; port 0 takes a free one.")
 @click.option("--scheduler", default="127.0.0.1:7412", show_default=True, help="Address; port 0 takes a free one.")
+@click.option("--profiler", default="127.0.0.1:7413", show_default=True, help="Address; port 0 takes a free one.")
 @click.option("--redis-url", envvar="LLMSCHED_REDIS_URL", help="A Redis of yours instead of the embedded Valkey.")
 @click.option(
     "--appendfsync",
     type=click.Choice(["everysec", "always"]),
     default="everysec",
     show_default=True,
-    help="When the embedded Valkey writes to disk: `always` loses nothing even if the machine dies.",
+    help="When the embedded Valkey writes: `always` loses nothing, `everysec` the last second (two on slow disks).",
 )
 @click.option("--event-log", type=click.Path(path_type=Path), help="Every event and decision, as JSON lines.")
 @click.option("--set", "settings", multiple=True, callback=_key_values, help="Scheduler setting, as lease_seconds=3.")
@@ -108,6 +110,7 @@ def up(
     standbys: int,
     planner: str,
     scheduler: str,
+    profiler: str,
     redis_url: str | None,
     appendfsync: str,
     event_log: Path | None,
@@ -129,25 +132,26 @@ def up(
         **settings,
     }
     asked = _check(scheduler_settings)
-    phoenix = _phoenix(directory) if tracing else None
-    options = StackOptions(
-        directory=directory,
-        planner=planner,
-        scheduler=scheduler,
-        standbys=standbys,
-        redis_url=redis_url,
-        appendfsync=appendfsync,
-        engines=engines,
-        engine_arguments=engine_arguments,
-        slots=slots,
-        tool_executors=tool_executors,
-        tool_slots=tool_slots,
-        scheduler_settings=scheduler_settings,
-        otlp_endpoint=phoenix[1] if phoenix else otlp_endpoint,
-        prometheus=prometheus,
-        log_level=log_level,
-    )
     try:
+        phoenix = prepare(directory) if tracing else None
+        options = StackOptions(
+            directory=directory,
+            planner=planner,
+            scheduler=scheduler,
+            profiler=profiler,
+            standbys=standbys,
+            redis_url=redis_url,
+            appendfsync=appendfsync,
+            engines=engines,
+            engine_arguments=engine_arguments,
+            slots=slots,
+            tool_executors=tool_executors,
+            tool_slots=tool_slots,
+            scheduler_settings=scheduler_settings,
+            otlp_endpoint=phoenix.endpoint if phoenix else otlp_endpoint,
+            prometheus=prometheus,
+            log_level=log_level,
+        )
         with _pid_file(directory):
             asyncio.run(_run(options, asked, phoenix, wait))
     except StackError as error:
@@ -182,21 +186,17 @@ def _check(settings: Mapping[str, str]) -> SchedulerSettings:
     return checked
 
 
-async def _run(
-    options: StackOptions, asked: SchedulerSettings, phoenix: tuple[ProcessSpec, str, str] | None, wait: float
-) -> None:
+async def _run(options: StackOptions, asked: SchedulerSettings, phoenix: Phoenix | None, wait: float) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stack = build(options)
     cluster = LocalCluster(stack, options.directory, on_event=lambda line: _console.print(f"[yellow]{line}"))
     if phoenix:
-        await cluster.supervisor.start(phoenix[0])
+        await cluster.supervisor.start(phoenix.process)
     async with cluster:
         with _console.status("starting …") as status:
-            ready = asyncio.create_task(
-                cluster.wait_ready(wait, progress=lambda missing: status.update(f"waiting for {missing} …"))
-            )
+            ready = asyncio.create_task(_ready(cluster, phoenix, wait, status))
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
@@ -206,15 +206,23 @@ async def _run(
             ready.result()
         async with cluster.client() as client:
             findings = await look(client, asked, stack.redis_url)
-        _show(stack, findings, options.directory, phoenix[2] if phoenix else "")
+        _show(stack, findings, options.directory, phoenix.page if phoenix else "")
         await stop.wait()
         _console.print("ending …")
+
+
+async def _ready(cluster: LocalCluster, phoenix: Phoenix | None, wait: float, status: Status) -> None:
+    await cluster.wait_ready(wait, progress=lambda missing: status.update(f"waiting for {missing} …"))
+    if phoenix:
+        status.update("waiting for Phoenix …")
+        await phoenix.wait_ready(wait)
 
 
 def _show(stack: Stack, findings: Findings, directory: Path, phoenix: str) -> None:
     table = Table(title="LLMSched is ready", show_header=False)
     table.add_row("planner (clients)", stack.planner)
     table.add_row("scheduler (operators)", ", ".join(stack.schedulers))
+    table.add_row("profiler (operators)", stack.profiler)
     table.add_row("state", stack.redis_url)
     table.add_row("executors", ", ".join(stack.executors))
     table.add_row("policy", findings.policy)
@@ -223,37 +231,16 @@ def _show(stack: Stack, findings: Findings, directory: Path, phoenix: str) -> No
     for service, address in stack.metrics.items():
         table.add_row(f"metrics of {service}", f"http://{address}/metrics")
     if phoenix:
-        table.add_row("traces", phoenix)
+        table.add_row("traces", f"{phoenix} (one: {phoenix}/redirects/traces/TRACE)")
     table.add_row("logs", str(directory / "logs"))
     table.add_row("end", "Ctrl-C, or `llmsched down`")
     _console.print(table)
     for note in findings.notes:
         _console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     # For scripts: one line on standard output once everything is attached.
-    print(f"ready planner={stack.planner} scheduler={','.join(stack.schedulers)}", flush=True)
-
-
-def _phoenix(directory: Path) -> tuple[ProcessSpec, str, str]:
-    """Phoenix as a process, its OTLP endpoint and its page."""
-    installed = find_phoenix()
-    if installed is None:
-        raise click.ClickException(
-            "--tracing needs Phoenix: run scripts/install-phoenix.sh in a clone of the repository, or name the program "
-            "in LLMSCHED_PHOENIX; or send traces elsewhere with --otlp-endpoint"
-        )
-    program = str(installed)
-    web, grpc = free_port(), free_port()
-    folder = directory / "phoenix"
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {
-        "PHOENIX_WORKING_DIR": str(folder),
-        "PHOENIX_HOST": "127.0.0.1",
-        "PHOENIX_PORT": str(web),
-        "PHOENIX_GRPC_PORT": str(grpc),
-        "PHOENIX_TELEMETRY_ENABLED": "false",
-    }
-    spec = ProcessSpec(name="phoenix", command=[program, "serve"], environment=environment)
-    return spec, f"http://127.0.0.1:{grpc}", f"http://127.0.0.1:{web}"
+    schedulers = ",".join(stack.schedulers)
+    traces = f" traces={phoenix}" if phoenix else ""
+    print(f"ready planner={stack.planner} scheduler={schedulers} profiler={stack.profiler}{traces}", flush=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,8 @@ from typing import Self
 import llmsched
 from services.common.processes import Supervisor
 from services.up.stack import Stack, StackError
+
+_PROFILER = "profiler"
 
 
 class LocalCluster:
@@ -36,27 +39,24 @@ class LocalCluster:
     ) -> None:
         await self.supervisor.stop()
 
-    def client(self) -> llmsched.Client:
-        """A client of this cluster."""
+    def client(self, *, timeout: float | None = None) -> llmsched.Client:
+        """A client of this cluster; `timeout`: seconds for one call, where the usual ones are too few."""
         options = llmsched.Options.load(address=self.stack.planner)
-        return llmsched.Client(options=options.replace(scheduler=self.stack.schedulers))
+        options = options.replace(scheduler=self.stack.schedulers, profiler=(self.stack.profiler,))
+        return llmsched.Client(options=options if timeout is None else options.replace(timeout=timeout))
 
     async def wait_ready(self, limit: float, *, progress: Callable[[str], None] | None = None) -> None:
-        """Returns when every executor is attached. Raises StackError after `limit` seconds, or when a service
-        keeps ending."""
+        """Returns when every executor is attached and the profiler answers. Raises StackError after `limit` seconds, or
+        when a service keeps ending."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + limit
-        missing = set(self.stack.executors)
+        missing = {*self.stack.executors, _PROFILER}
         async with self.client() as client:
             while missing:
                 self._refuse_if_dying()
                 if loop.time() > give_up:
-                    raise StackError(f"not ready within {limit:g} s: {', '.join(sorted(missing))} did not attach")
-                try:
-                    cluster = await client.cluster()
-                    missing -= {each.executor_id for each in cluster.executors}
-                except llmsched.LLMSchedError:
-                    pass  # the services are starting
+                    raise StackError(f"not ready within {limit:g} s: {', '.join(sorted(missing))} did not come up")
+                missing -= await _ready(client)
                 if progress:
                     progress(", ".join(sorted(missing)))
                 if missing:
@@ -67,3 +67,15 @@ class LocalCluster:
             if child.restarts >= 4:
                 lines = "\n  ".join(child.last_lines())
                 raise StackError(f"{child.spec.name} keeps ending; the end of its log {child.log}:\n  {lines}")
+
+
+async def _ready(client: llmsched.Client) -> set[str]:
+    """Executors that are attached, and the profiler if it answers."""
+    found: set[str] = set()
+    # While the services are starting, they do not answer.
+    with suppress(llmsched.LLMSchedError):
+        found |= {each.executor_id for each in (await client.cluster()).executors}
+        async with aclosing(client.profiles()) as profiles:
+            await anext(profiles, None)
+        found.add(_PROFILER)
+    return found

@@ -69,13 +69,14 @@ def arrivals(jobs: int, *, mean_seconds: float, seed: int) -> list[Arrival]:
 @click.option("--directory", type=click.Path(path_type=Path), default=Path(".run/demo"), show_default=True)
 @click.option("--keep", is_flag=True, help="Go on with the state of the last run instead of a fresh one.")
 def demo(engine: str, jobs: int, mean_gap: float, policy: str, seed: int, directory: Path, keep: bool) -> None:
-    """Run three compound applications on this machine, from submission to report."""
+    """Run compound applications on this machine, from submission to report."""
     if not keep:
         shutil.rmtree(directory, ignore_errors=True)
     options = StackOptions(
         directory=directory.resolve(),
         planner="127.0.0.1:0",
         scheduler="127.0.0.1:0",
+        profiler="127.0.0.1:0",
         engines=(engine,),
         slots=_SLOTS[engine],
         tool_slots=os.cpu_count(),

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.executors.tool.sandbox import open_sandbox
-from services.up.stack import find_phoenix
+from services.up.phoenix import REMEDY, find_phoenix
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,7 @@ def _engines() -> Iterator[Finding]:
 
 def _tools() -> Iterator[Finding]:
     phoenix = find_phoenix()
-    remedy = "run scripts/install-phoenix.sh in a clone of the repository, or name the program in LLMSCHED_PHOENIX"
-    yield Finding("Phoenix (for up --tracing)", phoenix is not None, False, str(phoenix or "none"), remedy)
+    yield Finding("Phoenix (for up --tracing)", phoenix is not None, False, str(phoenix or "none"), REMEDY)
 
 
 def _first_line(command: list[str]) -> str:

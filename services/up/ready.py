@@ -29,19 +29,20 @@ async def look(client: llmsched.Client, asked: SchedulerSettings, redis_url: str
         stored = await state.get_policy()
     finally:
         await state.aclose()
-    notes = [why_not_asked(stored, asked)]
+    policy = await client.policy()
+    notes = [why_not_asked(stored, asked, in_force=policy.name)]
     missing = await unregistered(client, asked.application_order)
     notes += [not_registered(missing)] if missing else []
-    policy = describe(await client.policy())
-    return Findings(policy=policy, history=describe_history(asked), notes=tuple(filter(None, notes)))
+    return Findings(policy=describe(policy), history=describe_history(asked), notes=tuple(filter(None, notes)))
 
 
-def why_not_asked(stored: PolicySettings | None, asked: SchedulerSettings) -> str:
+def why_not_asked(stored: PolicySettings | None, asked: SchedulerSettings, *, in_force: str = "") -> str:
     """Why a cluster with this policy in its state does not schedule as asked, or not as before; empty if it does."""
     if stored is None or stored == asked.default_policy:
         return ""
     try:
-        check_policy(stored, asked.knowledge)
+        if stored.name != in_force:  # else profiles have told it what it needs to know
+            check_policy(stored, asked.knowledge)
     except UnknownPolicy as error:
         return (
             f"the policy that was set last, {stored.name}, cannot be used: {error}; {asked.policy} is in force instead"

@@ -9,6 +9,7 @@ import click
 
 _MODULES = {
     "planner": ["services.planner"],
+    "profiler": ["services.profiler"],
     "scheduler": ["services.scheduler"],
     "llm-executor": ["services.executors", "llm"],
     "tool-executor": ["services.executors", "tool"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -28,6 +27,7 @@ class StackOptions:
     directory: Path  #: data, logs and sockets
     planner: str = "127.0.0.1:7411"  #: address; port 0 takes a free one
     scheduler: str = "127.0.0.1:7412"
+    profiler: str = "127.0.0.1:7413"
     standbys: int = 0  #: further schedulers, on free ports
     redis_url: str | None = None  #: None: an embedded Valkey
     appendfsync: str = "everysec"  #: of the embedded Valkey
@@ -37,6 +37,7 @@ class StackOptions:
     tool_executors: int = 1
     tool_slots: int | None = None  #: per tool executor
     scheduler_settings: Mapping[str, str] = field(default_factory=dict)  #: LLMSCHED_SCHEDULER_* without prefix
+    profiler_settings: Mapping[str, str] = field(default_factory=dict)  #: LLMSCHED_PROFILER_* without prefix
     otlp_endpoint: str | None = None
     prometheus: bool = False  #: every service serves metrics on a port of its own
     log_level: str = "info"
@@ -48,6 +49,7 @@ class Stack:
 
     planner: str
     schedulers: tuple[str, ...]
+    profiler: str
     redis_url: str
     executors: tuple[str, ...]  #: ids
     processes: tuple[ProcessSpec, ...]
@@ -77,13 +79,15 @@ class _Builder:
         options = self._options
         self._common["LLMSCHED_REDIS_URL"] = redis_url = self._redis()
         planner = with_free_port(options.planner)
+        profiler = with_free_port(options.profiler)
         schedulers = tuple(
             [with_free_port(options.scheduler)] + [with_free_port("127.0.0.1:0") for _ in range(options.standbys)]
         )
         self._common["LLMSCHED_SCHEDULERS"] = ",".join(schedulers)
         self._service("planner", ["services.planner"], {"LLMSCHED_PLANNER_LISTEN": planner})
+        self._service("profiler", ["services.profiler"], self._profiler(profiler))
         for number, address in enumerate(schedulers):
-            self._scheduler("scheduler" if not number else f"standby-{number}", address, planner)
+            self._scheduler("scheduler" if not number else f"standby-{number}", address, planner, profiler)
         for number, engine in enumerate(options.engines):
             self._llm(f"llm-{number}", engine)
         for number in range(options.tool_executors):
@@ -91,6 +95,7 @@ class _Builder:
         return Stack(
             planner=planner,
             schedulers=schedulers,
+            profiler=profiler,
             redis_url=redis_url,
             executors=tuple(self._executors),
             processes=tuple(self._processes),
@@ -106,10 +111,23 @@ class _Builder:
         self._add("redis", _module(*command, "--fsync", options.appendfsync), {})
         return f"redis://127.0.0.1:{port}/0"
 
-    def _scheduler(self, name: str, address: str, planner: str) -> None:
+    def _profiler(self, address: str) -> dict[str, str]:
+        options = self._options
+        settings = {f"LLMSCHED_PROFILER_{key.upper()}": value for key, value in options.profiler_settings.items()}
+        # What a token costs is said once, to the schedulers.
+        for name in ("prefill_seconds", "decode_seconds"):
+            if name in options.scheduler_settings:
+                settings[f"LLMSCHED_PROFILER_{name.upper()}"] = options.scheduler_settings[name]
+        return settings | {"LLMSCHED_PROFILER_LISTEN": address}
+
+    def _scheduler(self, name: str, address: str, planner: str, profiler: str) -> None:
         options = self._options
         settings = {f"LLMSCHED_SCHEDULER_{key.upper()}": value for key, value in options.scheduler_settings.items()}
-        settings |= {"LLMSCHED_SCHEDULER_LISTEN": address, "LLMSCHED_SCHEDULER_PLANNERS": planner}
+        settings |= {
+            "LLMSCHED_SCHEDULER_LISTEN": address,
+            "LLMSCHED_SCHEDULER_PLANNERS": planner,
+            "LLMSCHED_SCHEDULER_PROFILERS": profiler,
+        }
         self._service(name, ["services.scheduler"], settings)
 
     def _llm(self, name: str, engine: str) -> None:
@@ -178,13 +196,6 @@ class _Builder:
 
     def _add(self, name: str, command: list[str], settings: Mapping[str, str]) -> None:
         self._processes.append(ProcessSpec(name=name, command=command, environment={**self._common, **settings}))
-
-
-def find_phoenix() -> Path | None:
-    """The program of Phoenix: named in LLMSCHED_PHOENIX, on PATH, or installed by scripts/install-phoenix.sh."""
-    named = os.environ.get("LLMSCHED_PHOENIX") or shutil.which("phoenix")
-    installed = Path(named) if named else _REPOSITORY / ".cache" / "phoenix" / "venv" / "bin" / "phoenix"
-    return installed if installed.exists() else None
 
 
 def free_port() -> int:

@@ -217,6 +217,23 @@ class TestReading:
         assert await state.read_events("nobody", after=0) == []
         assert await state.load_jobs(["nobody"]) == []
 
+    async def test_one_stage_comes_with_its_results(self, state: State) -> None:
+        tasks = tuple(TaskSnapshot(spec=TaskSpec(), state=TaskState.SUCCEEDED) for _ in range(3))
+        stages = [make_stage(UNICODE, tasks=tasks), make_stage("one", tasks=tasks[:1]), make_stage("none")]
+        results = {(UNICODE, 0): b"a", (UNICODE, 2): MEBIBYTE, ("one", 0): b"1", ("other", 0): b"x"}
+        record = await submit(state, stages=stages, results=results)
+        job = await state.get_job(record.job_id)
+        assert job is not None
+        for stage, found in zip(stages, ({0: b"a", 2: MEBIBYTE}, {0: b"1"}, {}), strict=True):
+            stored = await state.get_stage(record.job_id, stage.spec.stage_id)
+            assert stored is not None
+            assert (stored.record, stored.status, stored.stage) == (record, job.status, stage)
+            assert stored.results == found
+        missing = await state.get_stage(record.job_id, "nothing")
+        assert missing is not None
+        assert (missing.stage, missing.results) == (None, {})
+        assert await state.get_stage("nobody", "one") is None
+
     async def test_stages_can_be_left_out(self, state: State) -> None:
         record = await submit(state)
         job = await state.get_job(record.job_id, stages=False)

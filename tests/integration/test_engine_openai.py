@@ -107,6 +107,16 @@ async def test_a_chat_is_asked_and_answered() -> None:
     assert (info.model, info.max_running, info.can_prioritise) == ("tiny", 6, False)
 
 
+async def test_a_server_that_counts_as_it_goes_is_believed() -> None:
+    counted = tuple(
+        delta(text) | {"usage": USAGE | {"completion_tokens": tokens}} for text, tokens in [("Hel", 4), ("lo", 8)]
+    )
+    deltas: list[tuple[str, int]] = []
+    async with engine_on(Script(messages=(*counted, delta("", "stop"), ANSWER[-1]))) as engine:
+        result = await engine.generate(CHAT, lambda text, tokens: deltas.append((text, tokens)))
+    assert (deltas, result.completion_tokens) == ([("Hel", 4), ("lo", 8)], 9)
+
+
 async def test_a_prompt_goes_to_plain_completions() -> None:
     choice = {"index": 0, "text": "there", "finish_reason": "length"}
     script = Script(messages=({"choices": [choice]}, {"choices": [], "usage": USAGE}))

@@ -120,6 +120,29 @@ class TestRequests:
         assert (result.text, result.finish_reason, result.completion_tokens) == ("hello", "stop", 2)
         assert (result.prompt_tokens, result.cached_tokens, result.timings.queue_seconds) == (3, 1, 0.25)
 
+    @pytest.mark.parametrize(("interval", "watched", "sent"), [(None, False, 1000), (None, True, 4), (9, True, 9)])
+    async def test_how_often_it_tells(self, interval: int | None, watched: bool, sent: int) -> None:
+        script = Script()
+        async with engine_on(script) as engine:
+            request = GenerateRequest(rid="r", prompt="hello", interval=interval)
+            await engine.generate(request, (lambda text, tokens: None) if watched else None)
+        assert script.bodies[0]["sampling_params"]["stream_interval"] == sent
+
+    @pytest.mark.parametrize(
+        ("first", "last", "seen"), [(1.25, 3.0, (1.0, 1.75)), (-7.0, 3.0, None), (3.0, 1.0, None), (1.25, None, None)]
+    )
+    async def test_times_are_the_engine_s_where_they_make_sense(
+        self, first: float, last: float | None, seen: tuple[float, float] | None
+    ) -> None:
+        async def play(stream: web.StreamResponse, script: Script) -> None:
+            times = {"queue_time": 0.25, "first_token_latency": first, "e2e_latency": last}
+            await stream.write(event("hello", 2, {"type": "stop"}, **times) + b"data: [DONE]\n\n")
+
+        async with engine_on(Script(play=play)) as engine:
+            timings = (await engine.generate(HELLO)).timings
+        assert ((timings.prefill_seconds, timings.decode_seconds) == seen) == (seen is not None)
+        assert timings.total_seconds < 1.0
+
     @pytest.mark.parametrize(
         ("info", "sent"),
         [

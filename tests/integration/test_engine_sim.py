@@ -12,11 +12,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from click.testing import CliRunner
 
+from services.executors.engine_sim import server
 from services.executors.engine_sim.cli import engine_sim, read_step_table, serving
 from services.executors.engine_sim.core import Batch, BatchSettings, StepTimes
-from services.executors.engine_sim.live import LiveBatch
+from services.executors.engine_sim.live import LiveBatch, LiveRequest
 from services.executors.engine_sim.server import SimSettings
 
 FAST = 0.01
@@ -117,6 +119,26 @@ class TestTiming:
 
         assert all(reply[-1]["meta_info"]["finish_reason"] for reply in replies)
         assert await client.load() == (0, 0)
+
+    async def test_an_answer_that_is_over_before_its_stream_is_open_is_whole(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        over = asyncio.Event()
+        end, open_stream = LiveBatch._end, server._open_stream
+
+        def told(self: LiveBatch, request: LiveRequest, at: float, outcome: Any) -> None:
+            end(self, request, at, outcome)
+            over.set()
+
+        async def opened_late(http: web.Request) -> web.StreamResponse:
+            await over.wait()
+            return await open_stream(http)
+
+        monkeypatch.setattr(LiveBatch, "_end", told)
+        monkeypatch.setattr(server, "_open_stream", opened_late)
+        (only,) = await client.events("/generate", text='[[reply: "yes"]]', sampling_params={"max_new_tokens": 8})
+
+        assert (only["text"], only["meta_info"]["finish_reason"]["type"]) == ("yes", "stop")
 
     async def test_it_sleeps_between_milestones(self, monkeypatch: pytest.MonkeyPatch) -> None:
         looks = 0

@@ -17,6 +17,7 @@ from services.executors.attempts import Attempts
 from services.executors.engine_sim.cli import serving
 from services.executors.engine_sim.core import BatchSettings
 from services.executors.engine_sim.server import SimSettings
+from services.executors.instruments import Instruments
 from services.executors.llm.engine import Engine
 from services.executors.llm.openai import OpenAIEngine, OpenAISettings
 from services.executors.llm.sglang import SGLangEngine, SGLangSettings
@@ -38,8 +39,7 @@ class Bench:
         self.suspected = asyncio.Event()
         self.attempts = Attempts(
             self.worker,
-            executor_id="llm-0",
-            telemetry=Telemetry("test"),
+            instruments=Instruments(Telemetry("test"), "llm-0"),
             send=self._send,
             on_suspect=self.suspected.set,
         )

@@ -13,6 +13,7 @@ from llmsched.api.executor.v1 import executor_pb2
 from llmsched.values import from_value, to_struct
 from services.common.telemetry import Telemetry
 from services.executors.attempts import Attempts
+from services.executors.instruments import Instruments
 from services.executors.tool.pool import ProcessPool
 from services.executors.tool_worker import ToolWorker
 from tests.support.processes import Offspring
@@ -32,8 +33,7 @@ class Bench:
         self.ended: asyncio.Queue[executor_pb2.Finished] = asyncio.Queue()
         self.attempts = Attempts(
             self.worker,
-            executor_id="tool-0",
-            telemetry=Telemetry("test"),
+            instruments=Instruments(Telemetry("test"), "tool-0"),
             send=self._send,
             on_suspect=lambda: pytest.fail("a tool says nothing about the pool"),
         )

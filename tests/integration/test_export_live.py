@@ -122,7 +122,7 @@ def shape(job: TraceJob) -> dict[str, tuple[str, tuple[str, ...], int]]:
     return {stage.id: (stage.kind, stage.parents, len(stage.tasks)) for stage in job.stages}
 
 
-@pytest.mark.parametrize("policy", ["fcfs", "fair"])
+@pytest.mark.parametrize("policy", [pytest.param("fcfs", marks=pytest.mark.full), "fair"])
 async def test_a_simulated_run_takes_as_long_as_the_live_one_that_it_was_made_of(policy: str, tmp_path: Path) -> None:
     log = await run_live(policy, tmp_path)
     out = tmp_path / "export"

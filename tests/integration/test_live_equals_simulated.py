@@ -126,7 +126,9 @@ def smallest_gap(term: LoggedTerm) -> float:
     return min(later - earlier for earlier, later in itertools.pairwise(times))
 
 
-@pytest.mark.parametrize("policy", ["fcfs", "request-fcfs", "fair", "random"])
+@pytest.mark.parametrize(
+    "policy", ["fcfs", "fair", *(pytest.param(name, marks=pytest.mark.full) for name in ("request-fcfs", "random"))]
+)
 async def test_live_and_simulated_drivers_dispatch_in_the_same_order(policy: str, tmp_path: Path) -> None:
     for number in range(RUNS):
         directory = tmp_path / str(number)

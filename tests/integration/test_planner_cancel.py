@@ -9,6 +9,7 @@ import pytest
 
 from llmsched.api.planner.v1 import job_pb2, planner_pb2
 from services.common.errors import DomainError
+from services.planner import scheduler_client
 from services.state.memory import MemoryState
 from services.state.records import Leader
 from tests.support.planner import TWO_STEPS, RunningPlanner, ScriptedScheduler, refusal
@@ -87,6 +88,24 @@ async def test_the_next_leader_is_asked_when_the_last_one_is_gone() -> None:
         await successor.lead()
         assert (await call).job.state == job_pb2.Job.STATE_CANCELLED
         assert successor.cancels
+        await successor.stop()
+
+
+async def test_a_leader_that_says_nothing_is_waited_for_no_longer_than_it_leads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scheduler_client, "_LOOK_SECONDS", 0.01)
+    async with RunningPlanner.start(scheduler_deadline=60.0) as planner:
+        request = await submitted(planner)
+        successor = ScriptedScheduler(planner.state)
+        await successor.start()
+        planner.scheduler.gate.close()
+        call = asyncio.ensure_future(planner.stub.CancelJob(request))
+        await planner.scheduler.gate.arrived.wait()
+        await planner.scheduler.resign()
+        await successor.lead()
+        assert (await call).job.state == job_pb2.Job.STATE_CANCELLED
+        assert len(successor.cancels) == 1
         await successor.stop()
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from llmsched.api.common.v1 import task_pb2
 from llmsched.api.planner.v1 import planner_pb2
+from llmsched.values import to_struct, to_value
 from services.planner.refusals import Reason
+from services.scheduler import refusals as scheduler_refusals
 from services.scheduler.core.model import Failure, JobState
 from services.state.memory import MemoryState
 from services.state.records import JobUpdate
 from services.state.settings import Limits
+from tests.support.documented import documented_errors
 from tests.support.planner import TWO_STEPS, Refusal, RunningPlanner, refusal, spec
-
-PROTO = Path(__file__).parents[2] / "protos" / "llmsched" / "api" / "planner" / "v1" / "planner.proto"
 
 #: What any call may be refused with.
 EVERYWHERE = {Reason.INVALID_REQUEST, Reason.STATE_UNAVAILABLE, Reason.SHUTTING_DOWN}
@@ -26,17 +26,7 @@ EVERYWHERE = {Reason.INVALID_REQUEST, Reason.STATE_UNAVAILABLE, Reason.SHUTTING_
 
 def documented() -> list[tuple[str, str]]:
     """Every RPC with every CODE/REASON in its comment."""
-    service = re.search(r"^service PlannerService \{\n(.*?)^\}", PROTO.read_text(), re.DOTALL | re.MULTILINE)
-    assert service is not None
-    found, comment = [], ""
-    for line in service[1].splitlines():
-        text = line.strip()
-        if text.startswith("//"):
-            comment += text.removeprefix("//")
-        elif rpc := re.match(r"rpc (\w+)\(", text):
-            found += [(rpc[1], f"{code}/{reason}") for code, reason in re.findall(r"\b([A-Z_]+)/([A-Z_]+)", comment)]
-            comment = ""
-    return found
+    return documented_errors("planner/v1/planner.proto", "PlannerService")
 
 
 Scenario = Callable[[RunningPlanner], Awaitable[Refusal]]
@@ -228,6 +218,181 @@ async def _(planner: RunningPlanner) -> Refusal:
 @produces("GetJobResult", "FAILED_PRECONDITION/JOB_CANCELLED")
 async def _(planner: RunningPlanner) -> Refusal:
     return await refusal(result(planner, await a_job(planner, JobState.CANCELLED)))
+
+
+def opening(planner: RunningPlanner, application: str = "applications/agent", **fields: Any) -> Any:
+    return planner.stub.OpenJob(planner_pb2.OpenJobRequest(application=application, **fields))
+
+
+async def an_open_job(planner: RunningPlanner, state: JobState | None = None) -> str:
+    """The name of a program's job, ended in the given state."""
+    job_name: str = (await opening(planner)).job.name
+    if state is not None:
+        await planner.scheduler.end(job_name.removeprefix("jobs/"), state)
+    return job_name
+
+
+def adding(planner: RunningPlanner, job: str, tool: str = "any", **fields: Any) -> Any:
+    call = task_pb2.TaskPayload(tool=task_pb2.ToolCall(tool="any", args=to_struct({"text": tool})))
+    request = planner_pb2.AddStageRequest(job=job, stage_id="s", stage_name="s", payload=call, **fields)
+    return planner.stub.AddStage(request)
+
+
+def keeping(planner: RunningPlanner, job: str) -> Any:
+    return planner.stub.KeepJobOpen(planner_pb2.KeepJobOpenRequest(job=job))
+
+
+def closing(planner: RunningPlanner, job: str, output: object = None) -> Any:
+    return planner.stub.CloseJob(planner_pb2.CloseJobRequest(job=job, output=to_value(output)))
+
+
+#: What the leader refuses in its own words.
+LEADER = {
+    "JOB_NOT_FOUND": scheduler_refusals.job_not_found("job"),
+    "JOB_NOT_OPEN": scheduler_refusals.job_not_open("job"),
+    "STAGE_ID_REUSED": scheduler_refusals.stage_id_reused("job", "s"),
+    "TOO_MANY_STAGES": scheduler_refusals.too_many_stages("job", 3),
+}
+
+
+@produces("OpenJob", "INVALID_ARGUMENT/INVALID_INPUT")
+async def _(planner: RunningPlanner) -> Refusal:
+    refused = await refusal(opening(planner, "applications/Agent/versions/1", idle_timeout={"seconds": 90_000}))
+    assert refused.fields == ["application", "idle_timeout"]
+    return refused
+
+
+@produces("OpenJob", "INVALID_ARGUMENT/PAYLOAD_TOO_LARGE")
+async def _(planner: RunningPlanner) -> Refusal:
+    return await refusal(opening(planner, input=to_struct({"x": "x" * 3_000_000})))
+
+
+@produces("OpenJob", "FAILED_PRECONDITION/APPLICATION_IS_REGISTERED")
+async def _(planner: RunningPlanner) -> Refusal:
+    await planner.register(TWO_STEPS)
+    return await refusal(opening(planner, "applications/two-steps"))
+
+
+@produces("OpenJob", "ALREADY_EXISTS/REQUEST_ID_REUSED")
+async def _(planner: RunningPlanner) -> Refusal:
+    first = await opening(planner, request_id="r")
+    assert (await opening(planner, request_id="r")).job.name == first.job.name
+    return await refusal(opening(planner, request_id="r", labels={"a": "b"}))
+
+
+@produces("OpenJob", "RESOURCE_EXHAUSTED/QUEUE_FULL")
+async def _(planner: RunningPlanner) -> Refusal:
+    await opening(planner)
+    await opening(planner)
+    return await refusal(opening(planner))
+
+
+@produces("AddStage", "NOT_FOUND/JOB_NOT_FOUND")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["JOB_NOT_FOUND"])
+    return await refusal(adding(planner, "jobs/nobody"))
+
+
+@produces("AddStage", "INVALID_ARGUMENT/INVALID_STAGE")
+async def _(planner: RunningPlanner) -> Refusal:
+    wrong: dict[str, Any] = {"retry": {"max_attempts": 101, "backoff": {"seconds": -1}}, "timeout": {"seconds": 0}}
+    refused = await refusal(adding(planner, await an_open_job(planner), after=["x"] * 300, **wrong))
+    assert refused.fields[:4] == ["after", "retry.max_attempts", "retry.backoff", "timeout"]
+    assert "after[0]" in refused.fields
+    return refused
+
+
+@produces("AddStage", "INVALID_ARGUMENT/PAYLOAD_TOO_LARGE")
+async def _(planner: RunningPlanner) -> Refusal:
+    return await refusal(adding(planner, await an_open_job(planner), "x" * 3_000_000))
+
+
+@produces("AddStage", "ALREADY_EXISTS/STAGE_ID_REUSED")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["STAGE_ID_REUSED"])
+    return await refusal(adding(planner, await an_open_job(planner)))
+
+
+@produces("AddStage", "FAILED_PRECONDITION/JOB_NOT_OPEN")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["JOB_NOT_OPEN"])
+    return await refusal(adding(planner, await a_job(planner)))
+
+
+@produces("AddStage", "FAILED_PRECONDITION/JOB_ENDED")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["JOB_NOT_FOUND"])
+    return await refusal(adding(planner, await an_open_job(planner, JobState.CANCELLED)))
+
+
+@produces("AddStage", "FAILED_PRECONDITION/TOO_MANY_STAGES")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["TOO_MANY_STAGES"])
+    return await refusal(adding(planner, await an_open_job(planner)))
+
+
+@produces("AddStage", "UNAVAILABLE/NO_LEADER")
+async def _(planner: RunningPlanner) -> Refusal:
+    job = await an_open_job(planner)
+    await planner.scheduler.resign()
+    return await refusal(adding(planner, job))
+
+
+@produces("WaitStage", "NOT_FOUND/JOB_NOT_FOUND")
+async def _(planner: RunningPlanner) -> Refusal:
+    return await refusal(planner.stub.WaitStage(planner_pb2.WaitStageRequest(job="jobs/nobody", stage_id="s")))
+
+
+@produces("WaitStage", "NOT_FOUND/STAGE_NOT_FOUND")
+async def _(planner: RunningPlanner) -> Refusal:
+    job = await an_open_job(planner)
+    return await refusal(planner.stub.WaitStage(planner_pb2.WaitStageRequest(job=job, stage_id="s")))
+
+
+@produces("KeepJobOpen", "NOT_FOUND/JOB_NOT_FOUND")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["JOB_NOT_FOUND"])
+    return await refusal(keeping(planner, "jobs/nobody"))
+
+
+@produces("KeepJobOpen", "FAILED_PRECONDITION/JOB_NOT_OPEN")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["JOB_NOT_OPEN"])
+    return await refusal(keeping(planner, await an_open_job(planner)))
+
+
+@produces("KeepJobOpen", "FAILED_PRECONDITION/JOB_ENDED")
+async def _(planner: RunningPlanner) -> Refusal:
+    planner.scheduler.refusals.append(LEADER["JOB_NOT_FOUND"])
+    return await refusal(keeping(planner, await an_open_job(planner, JobState.FAILED)))
+
+
+@produces("KeepJobOpen", "UNAVAILABLE/NO_LEADER")
+async def _(planner: RunningPlanner) -> Refusal:
+    await planner.scheduler.resign()
+    return await refusal(keeping(planner, "jobs/any"))
+
+
+@produces("CloseJob", "NOT_FOUND/JOB_NOT_FOUND")
+async def _(planner: RunningPlanner) -> Refusal:
+    return await refusal(closing(planner, "jobs/nobody"))
+
+
+@produces("CloseJob", "FAILED_PRECONDITION/JOB_NOT_OPEN")
+async def _(planner: RunningPlanner) -> Refusal:
+    return await refusal(closing(planner, await a_job(planner)))
+
+
+@produces("CloseJob", "INVALID_ARGUMENT/PAYLOAD_TOO_LARGE")
+async def _(planner: RunningPlanner) -> Refusal:
+    return await refusal(closing(planner, await an_open_job(planner), "x" * 3_000_000))
+
+
+@produces("CloseJob", "UNAVAILABLE/NO_LEADER")
+async def _(planner: RunningPlanner) -> Refusal:
+    job = await an_open_job(planner)
+    await planner.scheduler.resign()
+    return await refusal(closing(planner, job))
 
 
 def test_the_comments_can_be_read() -> None:

@@ -11,6 +11,7 @@ from llmsched.api.common.v1 import task_pb2
 from llmsched.api.executor.v1 import executor_pb2
 from llmsched.api.planner.v1 import planner_pb2
 from llmsched.api.scheduler.v1 import scheduler_pb2
+from services.profiler.core.calibration import DecodeSteps, Report
 from services.scheduler.core.model import JobState, StageState, TaskState
 from services.scheduler.event_log import read_log, replay
 from tests.support.cluster import OUTPUT, Cluster, UnfoldedItem, UnfoldItem, llm_task, tool_tasks
@@ -73,6 +74,23 @@ async def test_watchers_see_every_change_in_order() -> None:
         assert seen[-1] == "JobUpdate"
         assert seen.count("JobUpdate") == 3
         assert seen.count("TaskUpdate") == 2
+
+
+async def test_observations_tell_how_fast_engines_are() -> None:
+    async with Cluster.start() as cluster:
+        executor = await cluster.attach(slots=2)
+        cluster.planner.script["work"] = tool_tasks(1)
+        await cluster.submit("job-1", tool("work"))
+        assign = await executor.assigned()
+        steps = executor_pb2.EngineSteps(decode=[executor_pb2.DecodeSteps(batch=2, steps=10.0, square_seconds=0.001)])
+        steps.decode[0].duration.FromMilliseconds(100)
+        beat = executor_pb2.Heartbeat(healthy=True, running=[assign.attempt], steps=steps)
+        await executor.send(heartbeat=beat)
+        await executor.succeed(assign.attempt)
+        await cluster.ended("job-1")
+        (line,) = await cluster.observations("steps")
+        report = Report.of_plain(line)
+        assert report == Report(decode=(DecodeSteps(batch=2, steps=10.0, seconds=0.1, squares=0.001),))
 
 
 async def test_observations_tell_what_attempts_and_jobs_have_shown() -> None:

@@ -19,7 +19,8 @@ from tests.support.cluster import Cluster, ScriptedExecutor
 from tests.support.scheduling import tool
 
 LEARNING = ["carbyne", "hermes", "sjf", "srtf"]
-NONE_GIVEN = "and none was given (start the scheduler with --history FILE)"
+NONE_GIVEN = "and none was given (start the scheduler with --history FILE, or wait until the profiler has learned "
+NONE_GIVEN += "of an application)"
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ async def test_only_what_draws_takes_another_seed_than_the_clusters() -> None:
             await set_policy(cluster, "fcfs", seed=seed)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await set_policy(cluster, "fcfs", seed=3)
-        assert refused.value.details() == "policy: policy 'fcfs' takes no seed; it is for: random"
+        assert refused.value.details() == "policy: policy 'fcfs' takes no seed; it is for: random, llmsched, gittins"
 
 
 async def test_the_order_is_the_clusters_unless_it_is_given() -> None:

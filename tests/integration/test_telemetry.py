@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -28,32 +27,13 @@ from services.up.stack import StackOptions, build
 from tests.conftest import ROOT
 from tests.support.live import all_shapes, kill, live_cluster, until
 from tests.support.otlp import Received, Receiver, otlp_receiver
-from tests.support.telemetry_page import quoted, table
+from tests.support.telemetry_page import quoted, spans_of_services, table
+from tests.support.traces import promised, spans_by_service, verify_trace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-#: Who writes what.
-SPANS = {
-    "llmsched-planner": {names.SPAN_SUBMIT, names.SPAN_UNFOLD},
-    "llmsched-scheduler": {names.SPAN_JOB, names.SPAN_STAGE, names.SPAN_TASK, names.SPAN_ATTEMPT},
-    "llmsched-executor-llm": {names.SPAN_EXECUTE},
-    "llmsched-executor-tool": {names.SPAN_EXECUTE},
-}
-#: What hangs below what.
-EDGES = {
-    (names.SPAN_SUBMIT, names.SPAN_JOB),
-    (names.SPAN_UNFOLD, names.SPAN_JOB),
-    (names.SPAN_STAGE, names.SPAN_JOB),
-    (names.SPAN_TASK, names.SPAN_STAGE),
-    (names.SPAN_ATTEMPT, names.SPAN_TASK),
-    (names.SPAN_EXECUTE, names.SPAN_ATTEMPT),
-}
-#: Clocks of two processes on one machine differ by less.
-CLOCKS = 0.02
 INPUT = {"topic": "traces", "rounds": 2}
 CALLER = Place(trace_id=0xCA11E4, span_id=0xCA11)
-
-Key = tuple[object, ...]
 
 
 @dataclass
@@ -93,64 +73,6 @@ async def watched_engine() -> AsyncIterator[Engine]:
         await runner.cleanup()
 
 
-# What a trace should be.
-
-
-def promised(job: Job) -> Counter[Key]:
-    """The spans of stages, tasks and attempts, from what the API says of the job."""
-    keys: list[Key] = [(names.SPAN_JOB,)]
-    for stage in job.stages:
-        keys.append((names.SPAN_STAGE, stage.stage_id))
-        for task in stage.tasks:
-            keys.append((names.SPAN_TASK, stage.stage_id, task.index))
-            for attempt in range(1, task.attempt + 1):
-                keys.append((names.SPAN_ATTEMPT, stage.stage_id, task.index, attempt))
-                keys.append((names.SPAN_EXECUTE, stage.stage_id, task.index, attempt))
-    return Counter(keys)
-
-
-def written(spans: Iterable[Received]) -> Counter[Key]:
-    """The same, from the spans; the planner's, and stages that clients do not see, left out."""
-    parts = {
-        names.SPAN_JOB: [],
-        names.SPAN_STAGE: [names.STAGE_ID],
-        names.SPAN_TASK: [names.STAGE_ID, names.TASK_INDEX],
-        names.SPAN_ATTEMPT: [names.STAGE_ID, names.TASK_INDEX, names.ATTEMPT],
-        names.SPAN_EXECUTE: [names.STAGE_ID, names.TASK_INDEX, names.ATTEMPT],
-    }
-    return Counter(
-        (span.what, *(span.attributes[part] for part in parts[span.what]))
-        for span in spans
-        if span.what in parts and not str(span.attributes.get(names.STAGE_ID, "")).startswith("$")
-    )
-
-
-def verify_trace(spans: list[Received], job: Job, *, caller: str = "") -> None:
-    """`spans` are all that there are of one trace; `caller` is the id of the span that it was begun in."""
-    assert written(spans) == promised(job)
-    assert {span.attributes[names.JOB_ID] for span in spans} == {job.id}
-    by_id = {span.span_id: span for span in spans}
-    assert len(by_id) == len(spans), "two spans have the same id"
-    roots = [span for span in spans if span.parent_id not in by_id]
-    assert {span.parent_id for span in roots} == {caller}, "a span's parent is missing"
-    edges = {(span.what, by_id[span.parent_id].what) for span in spans if span.parent_id in by_id}
-    beside = {names.SPAN_SUBMIT} if caller else set()  # then it is not below the job
-    assert {span.what for span in roots} == {names.SPAN_JOB} | beside
-    assert edges == {edge for edge in EDGES if edge[0] not in beside}
-    for span in spans:
-        outer = by_id.get(span.parent_id)
-        if outer is not None and span.what != names.SPAN_SUBMIT:  # a job begins when it is written down
-            assert outer.start - CLOCKS <= span.start <= span.end <= outer.end + CLOCKS, (outer, span)
-    assert not [span for span in spans if span.error]
-
-
-def spans_by_service(spans: Iterable[Received]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for span in spans:
-        found.setdefault(span.service, set()).add(span.what)
-    return found
-
-
 async def run_job(client: llmsched.Client) -> Job:
     """One job with everything in it, to its end."""
     await client.register(all_shapes())
@@ -178,7 +100,7 @@ async def test_one_trace_holds_the_whole_job(tmp_path: Path) -> None:
         spans = receiver.trace(f"{place.trace_id:032x}")
         assert len(spans) == len(receiver.spans), "there is more than the one trace"
         verify_trace(spans, job)
-        assert spans_by_service(spans) == SPANS
+        assert spans_by_service(spans) == spans_of_services()
         (root,) = [span for span in spans if not span.parent_id]
         assert root.span_id == f"{place.span_id:016x}", "the job says that it is elsewhere"
         # The engine is told which span to go on from.
@@ -287,6 +209,7 @@ async def test_every_promised_metric_is_there(tmp_path: Path) -> None:
         directory=tmp_path,
         planner="127.0.0.1:0",
         scheduler="127.0.0.1:0",
+        profiler="127.0.0.1:0",
         engine_arguments=("--time-scale", "0.05"),
         slots=8,
         tool_slots=2,
@@ -303,9 +226,21 @@ async def test_every_promised_metric_is_there(tmp_path: Path) -> None:
         await run_job(client)
         with pytest.raises(llmsched.InvalidRequestError):
             await client.submit("all-shapes", {"topic": 3})
-        for service in {row["written by"] for row in rows}:
+        await until(lambda: learned(client), limit=15, what="a profile")
+        await succeeded(await client.submit("all-shapes", INPUT))  # what is believed of it is scored
+        for name, address in cluster.stack.metrics.items():
+            service = "executor" if name in cluster.stack.executors else name
             wanted = [row for row in rows if row["written by"] == service]
-            await until_shown(session, cluster.stack.metrics[service], service, wanted)
+            assert wanted, f"no metric of {service} is promised"
+            await until_shown(session, address, name, wanted)
+
+
+async def learned(client: llmsched.Client) -> bool:
+    """Whether there is a history to learn from by now; if so, it has been learned from."""
+    try:
+        return (await client.train("all-shapes")).version > 0
+    except llmsched.ConflictError:
+        return False
 
 
 async def until_shown(session: aiohttp.ClientSession, address: str, service: str, wanted: list[dict[str, str]]) -> None:

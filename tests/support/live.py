@@ -19,6 +19,7 @@ from services.up.stack import StackOptions, build
 
 #: Leases and retries short enough for tests; the promises do not depend on them.
 QUICK = {"lease_seconds": "1.5", "heartbeat_seconds": "0.2", "leader_ttl_seconds": "1.0", "leader_renew_seconds": "0.2"}
+QUICK_PROFILER = {"leader_ttl_seconds": "1.0", "leader_renew_seconds": "0.2", "poll_seconds": "0.05"}
 
 
 @asynccontextmanager
@@ -40,12 +41,14 @@ async def live_cluster(
         directory=directory,
         planner="127.0.0.1:0",
         scheduler="127.0.0.1:0",
+        profiler="127.0.0.1:0",
         standbys=standbys,
         engines=tuple(engines),
         engine_arguments=tuple(engine_arguments),
         slots=slots,
         tool_slots=tool_slots,
         scheduler_settings={**QUICK, **(settings or {})},
+        profiler_settings=QUICK_PROFILER,
         appendfsync=appendfsync,
         otlp_endpoint=otlp_endpoint,
         log_level="debug" if os.environ.get("LLMSCHED_TEST_DEBUG") else "info",

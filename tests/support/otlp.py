@@ -72,11 +72,13 @@ class Receiver:
 
 
 @asynccontextmanager
-async def otlp_receiver() -> AsyncIterator[Receiver]:
-    """A receiver on a free port; `endpoint` is what OTEL_EXPORTER_OTLP_ENDPOINT wants."""
+async def otlp_receiver(host: str = "127.0.0.1") -> AsyncIterator[Receiver]:
+    """A receiver on a free port; `endpoint` is what OTEL_EXPORTER_OTLP_ENDPOINT wants. `host`: where others find us."""
     receiver, server = Receiver(), grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(receiver, server)
-    receiver.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    # The address of a network that is not made yet can't be listened on by itself.
+    listen = host if host == "127.0.0.1" else "0.0.0.0"
+    receiver.endpoint = f"http://{host}:{server.add_insecure_port(f'{listen}:0')}"
     await server.start()
     try:
         yield receiver

@@ -185,6 +185,21 @@ class ScriptedScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         await self.end(request.job_id, JobState.CANCELLED, failure=Failure(reason="CANCELLED", message=request.reason))
         return scheduler_pb2.CancelJobResponse()
 
+    async def AddStage(
+        self, request: scheduler_pb2.AddStageRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> scheduler_pb2.AddStageResponse:
+        raise self.refusals.pop(0)
+
+    async def CloseJob(
+        self, request: scheduler_pb2.CloseJobRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> scheduler_pb2.CloseJobResponse:
+        raise self.refusals.pop(0)
+
+    async def KeepJobOpen(
+        self, request: scheduler_pb2.KeepJobOpenRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> scheduler_pb2.KeepJobOpenResponse:
+        raise self.refusals.pop(0)
+
 
 class RunningPlanner:
     """A planner with a client, and beside it what a test may want to look at."""
@@ -273,11 +288,11 @@ class Workshop:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, answer: Answer, **settings: Any) -> AsyncIterator[Workshop]:
-        """`settings` are PlannerSettings."""
+    async def open(cls, answer: Answer, *, event_log: str = "", **settings: Any) -> AsyncIterator[Workshop]:
+        """`event_log` is the scheduler's; `settings` are PlannerSettings."""
         async with RunningPlanner.start(leads=False, **settings) as planner:
             workshop = cls(planner, answer)
-            known = SchedulerSettings(listen="127.0.0.1:0", planners=(planner.address,))
+            known = SchedulerSettings(listen="127.0.0.1:0", planners=(planner.address,), event_log=event_log)
             scheduler = RunningScheduler(known, planner.state)
             await scheduler.start()
             await scheduler.app.leads.wait()

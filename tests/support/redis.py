@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from services.state.embedded import EmbeddedServer, EmbeddedSettings, find_binary, free_port
 
@@ -52,21 +53,92 @@ def cluster(directory: Path) -> Iterator[str]:
 @contextmanager
 def sentinel(directory: Path) -> Iterator[str]:
     """A primary that one sentinel watches; gives the URL."""
-    primary_port, sentinel_port = free_port(), free_port()
+    port = free_port()
+    with make_server(directory / "primary", port=port), _watched(directory, port) as sentinel_port:
+        yield _sentinel_url(sentinel_port)
+
+
+class SentinelGroup:
+    """A primary, a replica, and a sentinel that makes the replica the primary when the other is away. Use `with`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.ports = (free_port(), free_port())
+        at_once = {"repl-diskless-sync-delay": "0"}
+        replica = {**at_once, "replicaof": f"127.0.0.1 {self.ports[0]}"}
+        self.primary = make_server(directory / "primary", port=self.ports[0], directives=at_once)
+        self.replica = make_server(directory / "replica", port=self.ports[1], directives=replica)
+        self._directory = directory
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.primary)
+            stack.enter_context(self.replica)
+            wait_until(lambda: self.replication(1)["master_link_status"] == "up")
+            lines = ("down-after-milliseconds llmsched 500", "failover-timeout llmsched 3000")
+            self._sentinel_port = stack.enter_context(_watched(self._directory, self.ports[0], *lines))
+            wait_until(lambda: self._ask("SENTINEL", "REPLICAS", "llmsched"))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        return _sentinel_url(self._sentinel_port)
+
+    def replication(self, index: int) -> dict[str, Any]:
+        with Redis(port=self.ports[index], decode_responses=True) as client:
+            return dict(client.info("replication"))
+
+    def replicated(self) -> None:
+        """Waits until the replica has all that the primary has."""
+        wait_until(lambda: self.replication(1)["slave_repl_offset"] == self.replication(0)["master_repl_offset"])
+
+    def cut_off(self) -> None:
+        """Ends replication; the sentinel mends that after eight seconds."""
+        with Redis(port=self.ports[1]) as client:
+            client.replicaof("127.0.0.1", str(free_port()))
+
+    def fail_over(self) -> None:
+        """Makes the replica the primary while both run, as for maintenance; the old one becomes its replica."""
+
+        def begun() -> bool:
+            try:
+                return bool(self._ask("SENTINEL", "FAILOVER", "llmsched"))
+            except ResponseError:  # it has not heard yet that the replica is fit
+                return False
+
+        wait_until(begun)
+
+    def _ask(self, *words: str) -> Any:
+        with Redis(port=self._sentinel_port, decode_responses=True) as client:
+            return client.execute_command(*words)
+
+
+def _sentinel_url(port: int) -> str:
+    return f"redis+sentinel://127.0.0.1:{port}/llmsched"
+
+
+@contextmanager
+def _watched(directory: Path, primary_port: int, *lines: str) -> Iterator[int]:
+    """A sentinel of one primary, with further lines of configuration; gives its port."""
+    port = free_port()
     configuration = directory / "sentinel.conf"
-    with make_server(directory / "primary", port=primary_port):
-        configuration.write_text(
-            f"port {sentinel_port}\nbind 127.0.0.1\nsentinel monitor llmsched 127.0.0.1 {primary_port} 1\n"
-        )
-        with (directory / "sentinel.log").open("wb") as log:
-            process = subprocess.Popen([find_binary(), configuration, "--sentinel"], stdout=log, stderr=log)
-        try:
-            with Redis(port=sentinel_port, decode_responses=True) as client:
-                wait_until(lambda: _sees_primary(client))
-            yield f"redis+sentinel://127.0.0.1:{sentinel_port}/llmsched"
-        finally:
-            process.terminate()
-            process.wait()
+    configuration.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor llmsched 127.0.0.1 {primary_port} 1\n"
+        + "".join(f"sentinel {line}\n" for line in lines)
+    )
+    with (directory / "sentinel.log").open("wb") as log:
+        process = subprocess.Popen([find_binary(), configuration, "--sentinel"], stdout=log, stderr=log)
+    try:
+        with Redis(port=port, decode_responses=True) as client:
+            wait_until(lambda: _sees_primary(client))
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _cluster_is_complete(node: Redis) -> bool:

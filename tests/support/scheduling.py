@@ -6,10 +6,15 @@ Times default to 0 and causes to "test". `Bench` is a machine that checks its in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from zlib import crc32
 
+from services.profiler.core.belief import Beliefs
+from services.profiler.core.calibration import Calibration
+from services.profiler.core.profile import learn
 from services.profiler.core.statistics import ApplicationStatistics, StageStatistics, Statistics
+from services.profiler.core.trace import TraceJob, TraceStage, TraceTask
 from services.scheduler.core import PolicySettings, SchedulerMachine, events, make_policy
 from services.scheduler.core.effects import Dispatch, Effect
 from services.scheduler.core.events import Event
@@ -24,6 +29,7 @@ from services.scheduler.core.model import (
     StageSpec,
     TaskSpec,
 )
+from services.scheduler.core.policies import NOTHING
 from services.scheduler.core.policies.base import Knowledge, Policy
 
 E = TypeVar("E", bound=Effect)
@@ -47,6 +53,20 @@ def foretold(job_id: str) -> dict[str, tuple[float, ...]]:
     return {"a": (lengths % 3 + 0.5,), "b": (lengths % 5 * 1.0, 1.0), "c": (lengths % 2 * 1.0,)}
 
 
+def jobs_of(application: str, count: int) -> list[TraceJob]:
+    """Recorded jobs: a, then b twice as long; each job is longer than the one before."""
+    found = []
+    for number in range(1, count + 1):
+        first = TraceStage(id="a", name="a", kind="llm", parents=(), tasks=(_tokens(10 * number),))
+        second = TraceStage(id="b", name="b", kind="llm", parents=("a",), tasks=(_tokens(20 * number),))
+        found.append(TraceJob(app=application, stages=(first, second), job_id=f"{application}-{number}"))
+    return found
+
+
+def _tokens(output: int) -> TraceTask:
+    return TraceTask(prompt_tokens=5, output_tokens=output)
+
+
 #: All that a policy may be told, of any job: some applications by name, the pooled one for all others.
 KNOWLEDGE = Knowledge(
     statistics=Statistics(
@@ -59,13 +79,15 @@ KNOWLEDGE = Knowledge(
         },
         pooled=learned(1.0, 2.0, 4.0, 4.0, 9.0, a=1.0, b=3.0, c=2.0),
     ),
+    beliefs=Beliefs(learn([*jobs_of("app-0", 12), *jobs_of("app-2", 3), *jobs_of("fan", 8)])),
     oracle=foretold,
 )
 
 
-def make_policy_for_tests(settings: PolicySettings) -> Policy:
-    """Makes any policy, knowing `KNOWLEDGE`."""
-    return make_policy(settings, KNOWLEDGE)
+def make_policy_for_tests(settings: PolicySettings, knowledge: Knowledge = NOTHING) -> Policy:
+    """Makes any policy, knowing `KNOWLEDGE`, and the profiles that the machine has heard of if it has of any."""
+    known = replace(KNOWLEDGE, beliefs=knowledge.beliefs) if knowledge.beliefs.profiles else KNOWLEDGE
+    return make_policy(settings, known)
 
 
 # ---- jobs ----------------------------------------------------------------------------------------------------------
@@ -192,9 +214,10 @@ def ref(job_id: str, stage_id: str, task_index: int = 0, attempt: int = 1) -> At
 
 
 def succeeded(
-    attempt: AttemptRef, *, at: float = 0.0, cause: str = "test", seconds: float = 1.0
+    attempt: AttemptRef, *, at: float = 0.0, cause: str = "test", seconds: float = 1.0, tokens: int = 0
 ) -> events.AttemptSucceeded:
-    return events.AttemptSucceeded(at=at, cause=cause, attempt=attempt, measurement=Measurement(total_seconds=seconds))
+    measured = Measurement(total_seconds=seconds, output_tokens=tokens)
+    return events.AttemptSucceeded(at=at, cause=cause, attempt=attempt, measurement=measured)
 
 
 def failed(
@@ -219,6 +242,18 @@ def policy_changed(at: float = 0.0, **settings: Any) -> events.PolicyChanged:
     return events.PolicyChanged(at=at, cause="test", policy=PolicySettings(**settings))
 
 
+def calibrated(executor_id: str, *steps: float, prefill: float = 1e-4, at: float = 0.0) -> events.CalibrationChanged:
+    """The engine's steps, in seconds, at batches of 1, 2, ..."""
+    calibration = Calibration(prefill=prefill, steps=steps, weights=(1.0,) * len(steps))
+    return events.CalibrationChanged(at=at, cause="test", executor_id=executor_id, calibration=calibration)
+
+
+def profile_changed(jobs: Sequence[TraceJob], *, at: float = 0.0) -> events.ProfileChanged:
+    """The profile of the one application that these jobs are of."""
+    (profile,) = learn(jobs).values()
+    return events.ProfileChanged(at=at, cause="test", profile=profile)
+
+
 # ---- machines ------------------------------------------------------------------------------------------------------
 
 
@@ -229,12 +264,13 @@ class Bench:
         self,
         name: str = "fcfs",
         *,
-        policies: Callable[[PolicySettings], Policy] = make_policy,
+        policies: Callable[[PolicySettings, Knowledge], Policy] = make_policy,
+        knowledge: Knowledge = NOTHING,
         decisions: int = 0,
         **settings: Any,
     ) -> None:
         chosen = PolicySettings(name=name, **settings)
-        self.machine = SchedulerMachine(chosen, policies=policies, decisions=decisions)
+        self.machine = SchedulerMachine(chosen, knowledge=knowledge, policies=policies, decisions=decisions)
 
     def feed(self, *arriving: Event) -> list[Effect]:
         """Handles the events one after the other, and returns all effects."""

@@ -13,11 +13,14 @@ from services.state.port import State
 from services.state.records import (
     ApplicationRecord,
     Commit,
+    EngineRecord,
+    HistoryJob,
     JobCommit,
     JobRecord,
     JobStatus,
     JobUpdate,
     Leader,
+    ProfileRecord,
     TaskKey,
 )
 
@@ -104,3 +107,45 @@ async def eventually(condition: Callable[[], Awaitable[bool]], *, seconds: float
     while not await condition():
         assert time.monotonic() < limit, "it did not happen"
         await asyncio.sleep(0.005)
+
+
+def make_history(job_id: str, application: str = "chat", line: bytes = b"{}") -> HistoryJob:
+    return HistoryJob(application=application, job_id=job_id, line=line)
+
+
+def make_profile(version: int = 1, application: str = "chat", **fields: Any) -> ProfileRecord:
+    known: dict[str, Any] = {
+        "jobs": 10,
+        "added": 12,
+        "created_at": 1000.5,
+        "learn_seconds": 0.25,
+        "trigger": "history",
+        "compiled": b"\x00compiled",
+        "encoding": "test/1",
+    }
+    return ProfileRecord(application=application, version=version, **(known | fields))
+
+
+def make_engine(executor: str = "llm-0", **fields: Any) -> EngineRecord:
+    known: dict[str, Any] = {
+        "learned": b"{}",
+        "measured_at": 1000.5,
+        "version": 1,
+        "calibration": b"{}",
+        "published_at": 1000.5,
+    }
+    return EngineRecord(executor=executor, **(known | fields))
+
+
+async def lead_profiler(state: State, instance: str = "profiler-1", *, ttl: float = 60.0) -> Leader:
+    leader = await state.profiles.acquire_leadership(instance=instance, address="127.0.0.1:7000", ttl=ttl)
+    assert leader is not None
+    return leader
+
+
+async def observe(state: State, *observations: bytes) -> None:
+    """A scheduler commits what a job has shown, and gives the lead up."""
+    record = await submit(state)
+    leader = await lead(state)
+    await state.commit(leader, 1, commit_of(finished(record.job_id, observations=observations)))
+    await state.release_leadership(leader)

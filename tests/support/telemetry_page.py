@@ -22,6 +22,17 @@ def table(first_column: str) -> list[Row]:
     return rows
 
 
+def spans_of_services() -> dict[str, set[str]]:
+    """By the name that a service gives itself, the spans that it writes; without services that write none."""
+    spans = {f"llmsched-{row['logs'].strip('`')}": set(quoted(row["traces"])) for row in table("service")}
+    return {service: written for service, written in spans.items() if written}
+
+
+def edges_of_spans() -> set[tuple[str, str]]:
+    """Which span is below which, in a trace that begins with the job."""
+    return {(quoted(row["span"])[0], parent) for row in table("span") for parent in quoted(row["parent"])}
+
+
 def quoted(cell: str) -> list[str]:
     """What a cell has between backticks."""
     return re.findall(r"`([^`]+)`", cell)

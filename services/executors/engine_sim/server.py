@@ -144,12 +144,12 @@ class EngineSimulator:
 
     async def _stream(self, http: web.Request, live: LiveRequest, reply: Reply, style: _Style) -> web.StreamResponse:
         stream = await _open_stream(http)
-        sent = ""
-        while live.outcome is None:
-            await live.news()
-            answer = self._answer(live, reply, sent)
+        answer = None
+        while answer is None or answer.finish_reason is None:
+            if live.outcome is None:  # it may have ended while the stream was opened or written to
+                await live.news()
+            answer = self._answer(live, reply, "" if answer is None else answer.text)
             await stream.write(style.message(answer))
-            sent = answer.text
         await stream.write(style.last(answer) + wire.DONE)
         await stream.write_eof()
         return stream

@@ -71,12 +71,16 @@ class GenerateRequest:
     """W3C trace context, passed on as the header of that name."""
     timeout: float | None = None
     """Seconds until the request is aborted and `EngineTimeout` raised."""
+    interval: int | None = None
+    """Tokens between two calls of `on_delta`, where the engine lets one choose; None leaves it to the adapter."""
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (not self.messages):
             raise ValueError("a GenerateRequest has either a prompt or messages")
         if not self.rid or "#" in self.rid:
             raise ValueError(f"rid {self.rid!r} must be non-empty and without '#'")
+        if self.interval is not None and self.interval < 1:
+            raise ValueError(f"interval must be at least 1, not {self.interval}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Any server with OpenAI's HTTP API: llama.cpp, vLLM, a hosted model, SGLang too.
 
 The API has no abort and no load: closing the connection is the abort, and the load is what goes through here. The
-running count of tokens is the count of messages, which is exact for servers that send one a token; the totals of a
-finished request come from the server. A JSON schema is safe with chat messages; for a raw prompt some servers
-(llama.cpp) do not enforce it.
+running count of tokens is the count of messages, which is exact for servers that send one a token, unless the server
+tells it with each message; the totals of a finished request come from the server. A JSON schema is safe with chat
+messages; for a raw prompt some servers (llama.cpp) do not enforce it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ class OpenAIEngine:
                 usage = chunk.usage or usage
                 for choice in chunk.choices:
                     text = choice.content()
-                    transcript.extend(text, transcript.completion_tokens + (1 if text else 0))
+                    tokens = transcript.completion_tokens + (1 if text else 0)
+                    transcript.extend(text, chunk.usage.completion_tokens if chunk.usage else tokens)
                     finish = finish or _finish_reason(choice.finish_reason)
         if finish is None:
             raise EngineUnavailable(f"the engine at {self._http.url} ended its answer to {request.rid} in the middle")

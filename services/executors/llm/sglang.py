@@ -142,14 +142,21 @@ class SGLangEngine:
                 transcript.cached_tokens = meta.cached_tokens
                 transcript.extend(chunk.text[len(transcript.text) :], meta.completion_tokens)
                 if meta.finish_reason is not None:
-                    return transcript.result(_finish_reason(meta.finish_reason.type), queue_seconds=meta.queue_time)
+                    return transcript.result(
+                        _finish_reason(meta.finish_reason.type),
+                        queue_seconds=meta.queue_time,
+                        engine_seconds=meta.engine_seconds(),
+                    )
         raise EngineUnavailable(f"the engine at {self._http.url} ended its answer to {request.rid} in the middle")
 
     async def _body(self, request: GenerateRequest, server: _Server, *, watched: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
             "stream": True,
             "sampling_params": _sampling_params(request)
-            | {"stream_interval": self._settings.stream_interval if watched else _UNWATCHED_INTERVAL},
+            | {
+                "stream_interval": request.interval
+                or (self._settings.stream_interval if watched else _UNWATCHED_INTERVAL)
+            },
         }
         if request.messages:
             body["input_ids"] = await self._token_ids(request)
@@ -292,8 +299,16 @@ class _Meta(msgspec.Struct):
     completion_tokens: int = 0
     cached_tokens: int = 0
     queue_time: float | None = None
-    """Only with --enable-metrics."""
+    """This and the next: only with --enable-metrics."""
+    first_token_latency: float | None = None
+    e2e_latency: float | None = None
     finish_reason: _Finish | None = None
+
+    def engine_seconds(self) -> tuple[float, float] | None:
+        """From the request's arrival to its first token and to its last, by the engine's own clock."""
+        first, last = self.first_token_latency, self.e2e_latency
+        # A request that was aborted before its first token has a senseless time for it.
+        return (first, last) if first is not None and last is not None and 0.0 < first <= last else None
 
 
 class _StreamError(msgspec.Struct):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from services.common.clock import loop_time
 from services.executors.llm.engine import FinishReason, GenerateResult, OnDelta, Timings
 
 
 class Transcript:
     """Collects a stream and turns it into a GenerateResult. One per request, made as the request is sent."""
 
-    def __init__(self, on_delta: OnDelta | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, on_delta: OnDelta | None, *, clock: Callable[[], float] = loop_time) -> None:
         self.text = ""
         self.completion_tokens = 0
         self.prompt_tokens = 0
@@ -39,9 +39,17 @@ class Transcript:
         """Stops the calls of `on_delta`."""
         self._on_delta = None
 
-    def result(self, finish_reason: FinishReason, *, queue_seconds: float | None = None) -> GenerateResult:
-        now = self._clock()
-        first = now if self._first_at is None else self._first_at
+    def result(
+        self,
+        finish_reason: FinishReason,
+        *,
+        queue_seconds: float | None = None,
+        engine_seconds: tuple[float, float] | None = None,
+    ) -> GenerateResult:
+        """`engine_seconds`: to the first token and to the last, where the engine tells; better than what we see."""
+        total = self._clock() - self._sent_at
+        first = total if self._first_at is None else self._first_at - self._sent_at
+        first, last = engine_seconds or (first, total)
         return GenerateResult(
             text=self.text,
             finish_reason=finish_reason,
@@ -51,8 +59,8 @@ class Transcript:
             timings=Timings(
                 queue_seconds=queue_seconds,
                 # The engine's clock and ours differ by the way between them, so a short prefill may come out below 0.
-                prefill_seconds=max(0.0, first - self._sent_at - (queue_seconds or 0.0)),
-                decode_seconds=now - first,
-                total_seconds=now - self._sent_at,
+                prefill_seconds=max(0.0, first - (queue_seconds or 0.0)),
+                decode_seconds=last - first,
+                total_seconds=total,
             ),
         )

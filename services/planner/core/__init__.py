@@ -6,12 +6,13 @@ application, the job's input and the outputs of its finished stages, so that rep
 * `compile_job(app)` gives the stages that a job has when it arrives;
 * `unfold(app, job_input, outputs, item)` turns a ready stage into tasks or further stages;
 * `validate_input(app, job_input)` says what is wrong with an input;
-* `dry_run(app, job_input, answer)` runs a whole job in memory.
+* `dry_run(app, job_input, answer)` runs a whole job in memory;
+* `estimated_tokens(prompt, contents)` says how long a prompt may be.
 """
 
 from services.planner.core.compile import compile_job
 from services.planner.core.dryrun import dry_run
 from services.planner.core.inputs import validate_input
-from services.planner.core.unfold import unfold
+from services.planner.core.unfold import estimated_tokens, unfold
 
-__all__ = ["compile_job", "dry_run", "unfold", "validate_input"]
+__all__ = ["compile_job", "dry_run", "estimated_tokens", "unfold", "validate_input"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -44,6 +44,12 @@ from services.planner.core.render import Renderer, UnfoldError
 
 _CHARACTERS_PER_TOKEN = 4  # of English text, roughly
 _TOKENS_PER_MESSAGE = 4  # for the marks around a message of a chat
+
+
+def estimated_tokens(prompt: str, contents: Sequence[str]) -> int:
+    """Tokens of a raw prompt, or of the messages of a chat."""
+    tokens = math.ceil(len(prompt) / _CHARACTERS_PER_TOKEN)
+    return tokens + sum(math.ceil(len(content) / _CHARACTERS_PER_TOKEN) + _TOKENS_PER_MESSAGE for content in contents)
 
 
 def unfold(
@@ -272,9 +278,7 @@ class _Job:
             return Task(payload=call), self._size(stage_id, dict(call.args))
         contents = [message.content for message in call.messages]
         size = self._size(stage_id, [call.prompt, *contents, plain(call.json_schema)])
-        tokens = sum(math.ceil(len(content) / _CHARACTERS_PER_TOKEN) + _TOKENS_PER_MESSAGE for content in contents)
-        tokens += math.ceil(len(call.prompt or "") / _CHARACTERS_PER_TOKEN)
-        return Task(payload=call, prompt_tokens=tokens), size
+        return Task(payload=call, prompt_tokens=estimated_tokens(call.prompt or "", contents)), size
 
     # Shared
 

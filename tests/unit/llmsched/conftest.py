@@ -8,7 +8,7 @@ import pytest
 
 from llmsched.client import Client
 from llmsched.options import Options
-from tests.unit.llmsched.fake_servers import FakePlanner, FakeScheduler, FakeServer
+from tests.unit.llmsched.fake_servers import FakePlanner, FakeProfiler, FakeScheduler, FakeServer
 
 
 @pytest.fixture
@@ -22,8 +22,13 @@ def scheduler() -> FakeScheduler:
 
 
 @pytest.fixture
-def server(planner: FakePlanner, scheduler: FakeScheduler) -> Iterator[FakeServer]:
-    server = FakeServer(planner, scheduler)
+def profiler() -> FakeProfiler:
+    return FakeProfiler()
+
+
+@pytest.fixture
+def server(planner: FakePlanner, scheduler: FakeScheduler, profiler: FakeProfiler) -> Iterator[FakeServer]:
+    server = FakeServer(planner, scheduler, profiler=profiler)
     yield server
     planner.let_watches_end.set()
     server.stop()

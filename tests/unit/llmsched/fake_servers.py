@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 
 from llmsched.api.common.v1 import stage_pb2, task_pb2
 from llmsched.api.planner.v1 import application_pb2, job_pb2, planner_pb2, planner_pb2_grpc
+from llmsched.api.profiler.v1 import profiler_pb2, profiler_pb2_grpc
 from llmsched.api.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from llmsched.values import to_struct, to_value
 
@@ -260,10 +261,20 @@ class FakeScheduler(_Recorder, scheduler_pb2_grpc.SchedulerServiceServicer):
         self.policy = scheduler_pb2.Policy(name="fcfs")
         self.queue = [
             scheduler_pb2.QueuedStage(
-                rank=rank, job_id=f"j{rank}", stage_id="draft", application="hello", requirement="llm", waiting_tasks=1
+                rank=rank,
+                job_id=f"j{rank}",
+                stage_id="draft",
+                application="hello",
+                requirement="llm",
+                waiting_tasks=1,
+                reason=f"index: {rank}.5 s",
             )
             for rank in range(3)
         ]
+        #: What ExplainJob says besides, and what WatchDecisions sends before it ends.
+        self.figures: list[scheduler_pb2.Figure] = []
+        self.stages: list[scheduler_pb2.StageReasons] = []
+        self.decisions: list[list[scheduler_pb2.Decision]] = []
 
     def GetCluster(self, request: Any, context: Any) -> Any:
         self._lead("GetCluster", request, context)
@@ -291,8 +302,20 @@ class FakeScheduler(_Recorder, scheduler_pb2_grpc.SchedulerServiceServicer):
         )
         decision.waited.FromMilliseconds(1500)
         return scheduler_pb2.ExplainJobResponse(
-            queued=self.queue[:1], decisions=[decision], policy=self.policy, reasons=["draft waits for a slot"]
+            queued=self.queue[:1],
+            decisions=[decision],
+            policy=self.policy,
+            reasons=["draft waits for a slot"],
+            figures=self.figures,
+            stages=self.stages,
         )
+
+    def WatchDecisions(self, request: Any, context: Any) -> Iterator[Any]:
+        """One message for each list in `decisions`, one list a call; then it ends in peace."""
+        self._lead("WatchDecisions", request, context)
+        yield scheduler_pb2.WatchDecisionsResponse()
+        if self.decisions:
+            yield scheduler_pb2.WatchDecisionsResponse(decisions=self.decisions.pop(0))
 
     def GetPolicy(self, request: Any, context: Any) -> Any:
         self._lead("GetPolicy", request, context)
@@ -312,6 +335,36 @@ class FakeScheduler(_Recorder, scheduler_pb2_grpc.SchedulerServiceServicer):
             )
 
 
+class FakeProfiler(_Recorder, profiler_pb2_grpc.ProfilerServiceServicer):
+    """Predicts the same of every job."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prediction = profiler_pb2.PredictResponse()
+
+    def learn(self) -> None:
+        """From now on it knows that ten seconds are left, four to twenty, nine of them of LLM calls."""
+        answer = profiler_pb2.PredictResponse(profile="applications/hello/profiles/3")
+        for field, numbers in (("llm_work", (4, 18, 9)), ("tool_time", (0, 2, 1)), ("total", (4, 20, 10))):
+            interval = getattr(answer, field)
+            for name, seconds in zip(("lower", "upper", "expected"), numbers, strict=True):
+                getattr(interval, name).FromSeconds(seconds)
+        self.prediction = answer
+
+    def ListProfiles(self, request: Any, context: Any) -> Any:
+        self._enter("ListProfiles", request, context)
+        found = profiler_pb2.Reliability(
+            job_count=20, belief_count=60, coverage=[profiler_pb2.Reliability.Coverage(level=0.8, share=0.75)]
+        )
+        other = profiler_pb2.Profile(name="applications/abc/profiles/1")
+        own = profiler_pb2.Profile(name="applications/hello/profiles/3", reliability=found)
+        return profiler_pb2.ListProfilesResponse(profiles=[other, own])
+
+    def Predict(self, request: Any, context: Any) -> Any:
+        self._enter("Predict", request, context)
+        return self.prediction
+
+
 class FakeServer:
     """Serves a fake; can go down and come back on its port."""
 
@@ -320,10 +373,12 @@ class FakeServer:
         planner: FakePlanner | None = None,
         scheduler: FakeScheduler | None = None,
         *,
+        profiler: FakeProfiler | None = None,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self._planner = planner
         self._scheduler = scheduler
+        self._profiler = profiler
         self._credentials = credentials
         self._server: grpc.Server | None = None
         self._port = 0
@@ -339,6 +394,8 @@ class FakeServer:
             planner_pb2_grpc.add_PlannerServiceServicer_to_server(self._planner, self._server)  # type: ignore[no-untyped-call]
         if self._scheduler:
             scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._scheduler, self._server)  # type: ignore[no-untyped-call]
+        if self._profiler:
+            profiler_pb2_grpc.add_ProfilerServiceServicer_to_server(self._profiler, self._server)  # type: ignore[no-untyped-call]
         address = f"127.0.0.1:{self._port}"
         if self._credentials:
             self._port = self._server.add_secure_port(address, self._credentials)

@@ -26,6 +26,7 @@ def test_defaults_without_any_source(home: dict[str, str]) -> None:
     assert Options.load(environ=home) == Options()
     assert Options().address == "127.0.0.1:7411"
     assert Options().scheduler == ("127.0.0.1:7412",)
+    assert Options().profiler == ("127.0.0.1:7413",)
 
 
 def test_argument_beats_environment_beats_file(home: dict[str, str]) -> None:

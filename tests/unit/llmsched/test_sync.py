@@ -8,7 +8,20 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llmsched import Client, JobHandle, JobState, NotFoundError, Options, Snapshot, SyncClient, SyncJobHandle
+from llmsched import (
+    Client,
+    JobHandle,
+    JobState,
+    NotFoundError,
+    OpenJob,
+    OpenStage,
+    Options,
+    Snapshot,
+    SyncClient,
+    SyncJobHandle,
+    SyncOpenJob,
+    SyncOpenStage,
+)
 from tests.unit.llmsched.fake_servers import FakePlanner, State
 from tests.unit.llmsched.test_client import hello
 
@@ -90,7 +103,10 @@ def test_close_ends_the_thread_and_may_be_repeated(options: Options) -> None:
         client.job("j")
 
 
-@pytest.mark.parametrize(("asynchronous", "blocking"), [(Client, SyncClient), (JobHandle, SyncJobHandle)])
+@pytest.mark.parametrize(
+    ("asynchronous", "blocking"),
+    [(Client, SyncClient), (JobHandle, SyncJobHandle), (OpenJob, SyncOpenJob), (OpenStage, SyncOpenStage)],
+)
 def test_the_blocking_face_has_every_method_with_the_same_arguments(asynchronous: type, blocking: type) -> None:
     def arguments(method: Callable[..., object]) -> list[str]:
         return [str(each.replace(annotation=each.empty)) for each in inspect.signature(method).parameters.values()]

@@ -1,9 +1,10 @@
-"""The examples of docs/applications.md are valid, and its two forms of one application are one value."""
+"""The examples of docs/applications.md are valid, and its three forms of one application are one value."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from llmsched.application import ApplicationError, parse_yaml
 from llmsched.application.template_filters import FILTERS
 
 PAGE = (Path(__file__).parents[4] / "docs" / "applications.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -19,11 +21,20 @@ def test_every_example_is_a_valid_application(source: str) -> None:
     assert parse_yaml(source).stages
 
 
-def test_the_example_in_python_is_the_one_in_yaml() -> None:
-    (source,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    names: dict[str, object] = {}
-    exec(source, names)
-    assert names["spec"] == parse_yaml(EXAMPLES[0])
+def test_the_examples_in_python_are_the_one_in_yaml() -> None:
+    builder, functions, _ = map(run, PROGRAMS)
+    assert builder["spec"] == functions["hello"].spec() == parse_yaml(EXAMPLES[0])
+
+
+def test_the_example_of_functions_is_a_valid_application() -> None:
+    spec = run(PROGRAMS[2])["check_claims"].spec()
+    assert [stage.name for stage in spec.stages] == ["split", "check"]
+
+
+def run(source: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "documented"}
+    exec(compile(source, "applications.md", "exec", dont_inherit=True), names)
+    return names
 
 
 def test_the_message_shown_is_the_real_one() -> None:

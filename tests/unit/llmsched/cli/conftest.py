@@ -22,6 +22,7 @@ def run(server: FakeServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> R
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("LLMSCHED_ADDRESS", server.address)
     monkeypatch.setenv("LLMSCHED_SCHEDULER", server.address)
+    monkeypatch.setenv("LLMSCHED_PROFILER", server.address)
 
     def invoke(*args: str, input: str | None = None) -> Result:
         return CliRunner().invoke(cli, args, prog_name="llmsched", input=input, catch_exceptions=False)

@@ -50,11 +50,15 @@ def test_policy(run: Run, scheduler: FakeScheduler) -> None:
     sent = scheduler.requests("SetPolicy")[0].policy
     assert (list(sent.application_order), sent.ageing.seconds) == (["b", "a"], 90)
     shown = documents(run("policy", "show", "-o", "json"))
-    assert shown["policy"] == {"name": "ps-tcs", "application_order": ["b", "a"], "ageing": 90, "seed": None}
+    expected = {"name": "ps-tcs", "application_order": ["b", "a"], "ageing": 90, "seed": None}
+    assert shown["policy"] == expected | {"epsilon": None, "sample_ratio": None, "without": []}
     assert "not registered (yet): b, a\n" in result.stderr
     assert run("policy", "set", "random", "--seed", "7").stdout == "random, seed 7\n"
     assert run("policy", "set", "random", "--seed", "0").stdout == "random, seed 0\n"
     assert documents(run("policy", "set", "fcfs", "-o", "json"))["name"] == "fcfs"
+    more = ("--seed", "3", "--epsilon", "0.5", "--sample-ratio", "0.25", "--without", "network", "--without", "part")
+    result = run("policy", "set", "llmsched", *more)
+    assert result.stdout == "llmsched, seed 3, epsilon 0.5, sample ratio 0.25, without network,part\n"
 
 
 def test_an_order_is_set_without_a_planner_to_ask_about_it(run: Run, scheduler: FakeScheduler) -> None:

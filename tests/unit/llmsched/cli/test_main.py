@@ -25,8 +25,8 @@ from tests.unit.llmsched.cli.conftest import Run, documents
 from tests.unit.llmsched.fake_servers import FakePlanner, FakeServer, State
 
 OWN = {
-    "apps", "cancel", "completion", "executors", "explain", "get", "jobs", "policy", "queue", "rerun", "result",
-    "submit", "version", "watch",
+    "apps", "cancel", "completion", "decisions", "executors", "explain", "get", "jobs", "policy", "profiles", "queue",
+    "rerun", "result", "submit", "top", "version", "watch",
 }  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class ScriptedWorker:
         self.started = asyncio.Event()  #: cleared by tests in which it takes a while to start
         self.started.set()
         self.now = Condition(healthy=True)
+        self.seen: list[executor_pb2.EngineSteps] = []  #: to be told, one at a time
         self.looked: asyncio.Queue[None] = asyncio.Queue()
         self.look: Callable[[], Any] | None = None  #: in place of looking at `now`
         self.count: Callable[[Sequence[task_pb2.LlmCall]], Any] | None = None
@@ -72,6 +73,9 @@ class ScriptedWorker:
         self._made.append(call)
         self.calls.put_nowait(call)
         return await call.outcome()
+
+    def steps(self) -> executor_pb2.EngineSteps | None:
+        return self.seen.pop(0) if self.seen else None
 
     async def condition(self) -> Condition:
         self.looked.put_nowait(None)

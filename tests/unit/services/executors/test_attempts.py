@@ -12,6 +12,7 @@ from llmsched.api.executor.v1 import executor_pb2
 from services.common.telemetry import Place, Telemetry
 from services.executors import attempts as module
 from services.executors.attempts import Attempts
+from services.executors.instruments import Instruments
 from services.executors.work import AttemptError
 from tests.unit.services.executors.scripted import Call, ScriptedWorker, assign, llm_result, ref
 
@@ -27,8 +28,7 @@ class Bench:
         self.said: asyncio.Queue[executor_pb2.AttachRequest] = asyncio.Queue()
         self.attempts = Attempts(
             self.worker,
-            executor_id="llm-0",
-            telemetry=Telemetry("test"),
+            instruments=Instruments(Telemetry("test"), "llm-0"),
             send=self._send,
             on_suspect=lambda: self._send("suspect"),
         )

@@ -49,6 +49,8 @@ class ScriptedEngine:
 
     async def generate(self, request: GenerateRequest, on_delta: OnDelta | None = None) -> GenerateResult:
         self.requests.append(request)
+        if on_delta is not None and isinstance(self.answer, GenerateResult):
+            on_delta(self.answer.text, self.answer.completion_tokens)
         return given(self.answer)
 
     async def abort(self, rid: str) -> None: ...
@@ -180,6 +182,40 @@ class TestRun:
 
         assert (caught.value.failure.reason, caught.value.failure.retryable) == (reason, retryable)
         assert caught.value.suspect is suspect
+
+    async def test_an_answer_that_nobody_reads_comes_in_larger_pieces(self, engine: ScriptedEngine) -> None:
+        payload = task_pb2.TaskPayload(llm=task_pb2.LlmCall(prompt="hello"))
+        payload.llm.sampling.max_tokens = 6400
+        told: list[tuple[str, int]] = []
+        worker = make(engine)
+        for on_text in (None, lambda text, tokens: told.append((text, tokens))):
+            await worker.run(payload, rid="a/b/0/1", priority=3, traceparent="", on_text=on_text)
+
+        assert [request.interval for request in engine.requests] == [100, None]
+        assert told == [("text", 7)]
+
+    async def test_what_was_seen_of_the_engine_is_told_once(self, engine: ScriptedEngine) -> None:
+        worker = make(engine)
+        payload = task_pb2.TaskPayload(llm=task_pb2.LlmCall(prompt="hello"))
+        await worker.run(payload, rid="a/b/0/1", priority=0, traceparent="", on_text=None)
+
+        seen = worker.steps()
+        assert seen is not None
+        (prompt,) = seen.prefill
+        assert (prompt.batch, prompt.prompts, prompt.tokens, prompt.duration.ToMilliseconds()) == (1, 1, 3, 250)
+        assert worker.steps() is None
+
+    @pytest.mark.parametrize("answered", [EngineTimeout("late"), answer(finish_reason="abort")])
+    async def test_what_did_not_end_well_says_nothing_of_the_engine(
+        self, engine: ScriptedEngine, answered: GenerateResult | EngineError
+    ) -> None:
+        engine.answer = answered
+        worker = make(engine)
+        payload = task_pb2.TaskPayload(llm=task_pb2.LlmCall(prompt="hello"))
+        with pytest.raises(AttemptError):
+            await worker.run(payload, rid="a/b/0/1", priority=0, traceparent="", on_text=None)
+
+        assert worker.steps() is None
 
     async def test_a_request_that_somebody_aborted_may_run_again(self, engine: ScriptedEngine) -> None:
         engine.answer = answer(finish_reason="abort")

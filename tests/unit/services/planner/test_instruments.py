@@ -4,8 +4,6 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.common import names
 from services.common.clock import ManualClock
@@ -14,28 +12,10 @@ from services.common.telemetry import Place, job_place
 from services.planner.core.model import Failure, Item, Unfolding
 from services.planner.instruments import Instruments
 from tests.support.state import make_record
+from tests.support.telemetry import RecordedTelemetry
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 FULL = DomainError(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", "full")
-
-
-class RecordedTelemetry:
-    """Keeps what is told."""
-
-    def __init__(self, *, enabled: bool = True) -> None:
-        self.enabled = self.metrics_enabled = enabled
-        self.spans: list[dict[str, Any]] = []
-        self._reader = InMemoryMetricReader()
-        self.meter = MeterProvider([self._reader]).get_meter("test")
-
-    def span(self, name: str, place: Place, **more: Any) -> None:
-        self.spans.append({"name": name, "place": place, **more})
-
-    def metrics(self) -> dict[str, Any]:
-        """The first point of each metric."""
-        data = self._reader.get_metrics_data()
-        scopes = [scope for found in data.resource_metrics for scope in found.scope_metrics] if data else []
-        return {metric.name: metric.data.data_points[0] for scope in scopes for metric in scope.metrics}
 
 
 def bench(**options: Any) -> tuple[RecordedTelemetry, ManualClock, Instruments]:
@@ -64,7 +44,9 @@ def test_jobs_and_unfoldings_are_counted_and_timed() -> None:
     assert set(metrics) == {names.METRIC_SUBMITTED, names.METRIC_REFUSED, names.METRIC_UNFOLD_TIME}
     assert metrics[names.METRIC_SUBMITTED].value == 1
     assert dict(metrics[names.METRIC_SUBMITTED].attributes) == {names.APPLICATION: "chat"}
-    assert dict(metrics[names.METRIC_REFUSED].attributes) == {names.FAILURE_REASON: "QUEUE_FULL"}
+    counted = {point.attributes[names.FAILURE_REASON]: point.value for point in telemetry.points(names.METRIC_REFUSED)}
+    assert {reason: count for reason, count in counted.items() if count} == {"QUEUE_FULL": 1}
+    assert "INVALID_INPUT" in counted, "an increase from nothing is not seen"
     assert (metrics[names.METRIC_UNFOLD_TIME].count, metrics[names.METRIC_UNFOLD_TIME].sum) == (1, 0.25)
 
 

@@ -29,6 +29,8 @@ STORED = (
     records.ApplicationRecord,
     records.JobRecord,
     records.JobStatus,
+    records.ProfileRecord,
+    records.EngineRecord,
     model.StageSnapshot,
     model.PolicySettings,
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
 
 from services.state.connection import RedisConnection
 from services.state.port import StateError, StateUnavailable
@@ -94,6 +96,22 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         pass
     with pytest.raises(StateUnavailable, match=r"cannot reach Redis at 127\.0\.0\.1:\d+ .*check that it runs"):
         await ask(url)
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [("unable to perform operation on <TCPTransport closed=True>; the handler is closed", StateUnavailable),
+     ("a bug of ours", RuntimeError)],
+)  # fmt: skip
+async def test_uvloops_word_for_a_lost_connection_is_unavailability(
+    said: str, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(Redis, "execute_command", broken)
+    with pytest.raises(raised, match=re.escape(said)):
+        await ask("redis://127.0.0.1:1")
 
 
 async def test_a_call_after_closing_is_refused() -> None:

@@ -31,6 +31,11 @@ def test_a_request_id_leaves_the_end_mark_to_the_adapter(rid: str) -> None:
         GenerateRequest(rid=rid, prompt="hello")
 
 
+def test_a_request_does_not_ask_for_less_than_a_token_at_a_time() -> None:
+    with pytest.raises(ValueError, match="interval must be at least 1"):
+        GenerateRequest(rid="a", prompt="hello", interval=0)
+
+
 def test_a_request_has_an_end() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Sampling(max_tokens=0)

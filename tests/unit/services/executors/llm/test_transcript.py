@@ -41,6 +41,17 @@ def test_without_the_engine_s_word_the_wait_is_part_of_prefill(clock: Clock) -> 
     )
 
 
+def test_the_engine_s_own_times_come_first(clock: Clock) -> None:
+    transcript = Transcript(None, clock=clock)
+    clock.now = 103.0
+    transcript.extend("x", 1)
+    clock.now = 108.0
+
+    assert transcript.result("stop", queue_seconds=0.5, engine_seconds=(2.0, 6.0)).timings == Timings(
+        queue_seconds=0.5, prefill_seconds=1.5, decode_seconds=4.0, total_seconds=8.0
+    )
+
+
 def test_a_wait_longer_than_we_saw_does_not_make_prefill_negative(clock: Clock) -> None:
     transcript = Transcript(None, clock=clock)
     clock.now = 100.5
@@ -59,7 +70,7 @@ def test_an_end_without_any_token_was_all_prefill(clock: Clock) -> None:
 
 def test_only_new_text_is_told_and_nothing_after_mute() -> None:
     told: list[tuple[str, int]] = []
-    transcript = Transcript(lambda text, tokens: told.append((text, tokens)))
+    transcript = Transcript(lambda text, tokens: told.append((text, tokens)), clock=lambda: 0.0)
     assert transcript.watched
     transcript.extend("a", 1)
     transcript.extend("", 2)  # a token that is half a character shows nothing yet

@@ -7,17 +7,12 @@ import binascii
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import grpc
-
-from llmsched.api.planner.v1 import planner_pb2
-from services.common.errors import DomainError, Violation
-from services.planner.refusals import Reason, invalid_request
+from services.common.errors import Violation, invalid_argument
 
 _DEFAULT, _LARGEST = 50, 500
 _Item = TypeVar("_Item")
-_Listing = planner_pb2.ListApplicationsRequest | planner_pb2.ListJobsRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +31,24 @@ class Page:
         return shown, base64.urlsafe_b64encode(f"{self.question}:{place(shown[-1])}".encode()).decode()
 
 
-def page_of(request: _Listing, violations: Sequence[Violation] = ()) -> Page:
-    """The page that is asked for. Raises INVALID_ARGUMENT, with what else is wrong with the request."""
+def page_of(request: Any, violations: Sequence[Violation] = ()) -> Page:
+    """The page that a List request asks for.
+
+    Raises INVALID_ARGUMENT: INVALID_REQUEST, with what else is wrong with the request, or INVALID_PAGE_TOKEN.
+    """
     if request.page_size < 0:
         violations = [Violation("page_size", "must not be negative"), *violations]
     if violations:
-        raise invalid_request(violations)
+        raise invalid_argument("INVALID_REQUEST", "the request is not valid", violations)
     question = _question(request)
     return Page(
         size=min(request.page_size or _DEFAULT, _LARGEST), after=_place(request.page_token, question), question=question
     )
 
 
-def _question(request: _Listing) -> str:
+def _question(request: Any) -> str:
     rest = type(request)()
-    rest.CopyFrom(request)  # type: ignore[arg-type]
+    rest.CopyFrom(request)
     rest.ClearField("page_size")
     rest.ClearField("page_token")
     content = rest.DESCRIPTOR.name.encode() + rest.SerializeToString(deterministic=True)
@@ -66,10 +64,5 @@ def _place(token: str, question: str) -> str:
         known = place = ""
     if known != question or not place:
         violation = Violation("page_token", "must come from an earlier response to the same question")
-        raise DomainError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            Reason.INVALID_PAGE_TOKEN,
-            f"page_token {violation.description}",
-            violations=[violation],
-        )
+        raise invalid_argument("INVALID_PAGE_TOKEN", "the request is not valid", [violation])
     return place

@@ -1,10 +1,9 @@
-"""The agent against a scripted gateway over real gRPC: every promise of an executor to its scheduler."""
+"""An attached agent against a scripted gateway over real gRPC: registration, attempts, health, counting of tokens."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
 from typing import Any
 
 import grpc
@@ -13,93 +12,15 @@ import pytest
 from llmsched.api.common.v1 import task_pb2
 from llmsched.api.executor.v1 import executor_pb2
 from services.common.errors import DomainError
-from services.common.lifecycle import cancel_and_wait
-from services.common.telemetry import Telemetry
 from services.executors import agent as module
 from services.executors import health as health_module
-from services.executors.agent import Agent
 from services.executors.work import AttemptError, Condition, ExecutorError
 from services.up.stack import free_port
-from tests.unit.services.executors.gateway import ScriptedGateway, Session, not_leader
-from tests.unit.services.executors.scripted import Call, ScriptedWorker, assign, llm_result, ref
-from tests.unit.services.executors.tool.waiting import until
+from tests.integration.executor_agent.running import UNREACHABLE, Agents, Gateways, Running, begin
+from tests.unit.services.executors.gateway import ScriptedGateway, not_leader
+from tests.unit.services.executors.scripted import assign, llm_result, ref
 
 pytestmark = pytest.mark.timeout(30)
-
-UNREACHABLE = DomainError(grpc.StatusCode.UNAVAILABLE, "RESTARTING", "come back")
-
-
-class Running:
-    """An agent that runs, its worker, and the gateway that it attaches to."""
-
-    def __init__(self, *schedulers: str) -> None:
-        self.worker = ScriptedWorker()
-        self.agent = Agent(
-            self.worker, executor_id="llm-0", schedulers=schedulers, labels={"gpu": "x"}, telemetry=Telemetry("test")
-        )
-        self.stop = asyncio.Event()
-        self._run: asyncio.Task[None] | None = None
-
-    def start(self, *, drain_seconds: float = 30.0) -> None:
-        self._run = asyncio.create_task(self.agent.run(self.stop, drain_seconds=drain_seconds), name="agent")
-
-    async def ended(self) -> None:
-        """Returns when `run` does; raises what it raises."""
-        assert self._run is not None
-        async with asyncio.timeout(10):
-            await asyncio.shield(self._run)
-
-    async def call(self) -> Call:
-        return await self.worker.calls.get()
-
-    async def aclose(self) -> None:
-        await self.worker.aclose()
-        await cancel_and_wait(self._run)
-
-
-Gateways = Callable[[], Awaitable[ScriptedGateway]]
-Agents = Callable[..., Running]
-
-
-@pytest.fixture
-async def gateways() -> AsyncIterator[Gateways]:
-    """Starts gateways."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start() -> ScriptedGateway:
-            gateway = await ScriptedGateway().start()
-            stack.push_async_callback(gateway.stop)
-            return gateway
-
-        yield start
-
-
-@pytest.fixture
-async def gateway(gateways: Gateways) -> ScriptedGateway:
-    return await gateways()
-
-
-@pytest.fixture
-async def agents(gateways: Gateways) -> AsyncIterator[Agents]:
-    """Makes agents; they end before their gateways do."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        def make(*schedulers: str) -> Running:
-            running = Running(*schedulers)
-            stack.push_async_callback(running.aclose)
-            return running
-
-        yield make
-
-
-@pytest.fixture
-def running(agents: Agents, gateway: ScriptedGateway) -> Running:
-    return agents(gateway.address)
-
-
-async def begin(running: Running, gateway: ScriptedGateway, **answer: Any) -> Session:
-    running.start()
-    return await gateway.attached(**answer)
 
 
 class TestAttaching:
@@ -137,6 +58,32 @@ class TestAttaching:
         agents(f"127.0.0.1:{free_port()}", gateway.address).start()
 
         await gateway.attached()
+
+    async def test_a_host_that_says_nothing_is_passed_over(self, agents: Agents, gateway: ScriptedGateway) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never says a word
+            agents(f"127.0.0.1:{silent.getsockname()[1]}", gateway.address).start()
+            await gateway.attached()
+
+    async def test_after_a_break_another_scheduler_is_asked(
+        self, agents: Agents, gateways: Gateways, gateway: ScriptedGateway
+    ) -> None:
+        successor = await gateways()
+        agents(gateway.address, successor.address).start()
+        (await gateway.attached()).end()
+
+        await successor.attached()
+        assert gateway.attempts == 1
+
+    async def test_one_that_still_leads_is_come_back_to(
+        self, agents: Agents, gateways: Gateways, gateway: ScriptedGateway
+    ) -> None:
+        standby = await gateways()
+        standby.refuse_all(not_leader(gateway.address))
+        agents(gateway.address, standby.address).start()
+        (await gateway.attached()).end(UNREACHABLE)
+
+        await gateway.attached()
+        assert standby.attempts == 1
 
     async def test_standbys_that_name_each_other_do_not_hold_it_up(
         self, agents: Agents, gateways: Gateways, gateway: ScriptedGateway
@@ -271,6 +218,17 @@ class TestAttempts:
         assert (text, tokens) == ("Ein schöner Tag", 3)
         assert "progress" not in session.kinds[session.kinds.index("finished") :]
 
+    async def test_heartbeats_tell_once_how_fast_the_engine_was(
+        self, running: Running, gateway: ScriptedGateway
+    ) -> None:
+        session = await begin(running, gateway)
+        seen = executor_pb2.EngineSteps(decode=[executor_pb2.DecodeSteps(batch=2, steps=3.0)])
+        running.worker.seen.append(seen)
+        while not (beat := await session.heard("heartbeat")).HasField("steps"):
+            pass
+        assert beat.steps == seen
+        assert not (await session.heard("heartbeat")).HasField("steps")
+
     async def test_heartbeats_tell_which_assignments_have_arrived(
         self, running: Running, gateway: ScriptedGateway
     ) -> None:
@@ -282,114 +240,6 @@ class TestAttempts:
             pass
 
         assert list(beat.running) == [ref("a"), ref("b")]
-
-
-class TestReconnecting:
-    async def test_what_runs_goes_on(self, running: Running, gateway: ScriptedGateway) -> None:
-        session = await begin(running, gateway)
-        incarnation = session.register.incarnation
-        session.assign(assign(stream_output=True))
-        call = await running.call()
-        session.end(UNREACHABLE)
-        session = await gateway.session()
-
-        assert session.register.incarnation == incarnation
-        assert list(session.register.running) == [ref()]
-        call.write("meanwhile", 1)  # nobody is there yet to hear it
-        session.registered()
-        assert (await session.heard("progress")).text == "meanwhile"
-        call.succeed("text")
-        assert (await session.heard("finished")).result == llm_result("text")
-        assert running.worker.rids == ["job/stage/0/1"]
-
-    @pytest.mark.parametrize("error", [None, UNREACHABLE], ids=["ended", "broken"])
-    async def test_results_are_sent_until_they_are_stored(
-        self, running: Running, gateway: ScriptedGateway, error: DomainError | None
-    ) -> None:
-        session = await begin(running, gateway)
-        for job in ("stored", "lost"):
-            session.assign(assign(job))
-            (await running.call()).succeed(job)
-            await session.heard("finished")
-        session.stored(ref("stored"))
-        while len((await session.heard("heartbeat")).running) != 1:
-            pass
-        for _ in range(2):
-            session.end(error)
-            session = await gateway.attached()
-            assert list(session.register.running) == [ref("lost")]
-            assert (await session.heard("finished")).result == llm_result("lost")
-
-        session.stored(ref("lost"))
-        while (await session.heard("heartbeat")).running:
-            pass
-        session.end(error)
-        assert list((await gateway.session()).register.running) == []
-
-    async def test_what_ends_while_nobody_is_there(self, running: Running, gateway: ScriptedGateway) -> None:
-        session = await begin(running, gateway)
-        session.assign(assign())
-        call = await running.call()
-        gateway.refuse_all(UNREACHABLE)
-        session.end(UNREACHABLE)
-        await until(lambda: not running.agent.attached.is_set())
-        call.succeed()
-        gateway.refuse_all(None)
-
-        session = await gateway.attached()
-        assert list(session.register.running) == [ref()]
-        assert (await session.heard("finished")).HasField("result")
-
-    async def test_what_ends_between_registration_and_answer(self, running: Running, gateway: ScriptedGateway) -> None:
-        session = await begin(running, gateway)
-        session.assign(assign())
-        call = await running.call()
-        session.end(UNREACHABLE)
-        session = await gateway.session()
-        call.succeed()
-        await asyncio.gather(*(each for each in asyncio.all_tasks() if each.get_name().startswith("attempt")))
-        session.registered()
-
-        await session.heard("finished")
-        await session.heartbeat(healthy=True)
-        assert session.kinds.count("finished") == 1
-
-    async def test_stale_attempts_are_aborted_and_nothing_waits_for_it(
-        self, running: Running, gateway: ScriptedGateway
-    ) -> None:
-        session = await begin(running, gateway)
-        session.assign(assign("runs"))
-        session.assign(assign("ended"))
-        runs, ended = await running.call(), await running.call()
-        runs.freed.clear()
-        ended.succeed()
-        await session.heard("finished")
-        session.end(UNREACHABLE)
-        session = await gateway.attached(stale=[ref("runs"), ref("ended")])
-        await runs.cancelled.wait()
-        session.assign(assign("new"))
-        (await running.call()).succeed()
-
-        assert (await session.heard("finished")).attempt == ref("new")
-        runs.freed.set()
-        session.stored(ref("new"))
-        while (await session.heard("heartbeat")).running:
-            pass
-        assert session.silent("finished")
-
-    async def test_a_dead_stream_leaves_nothing_behind(self, running: Running, gateway: ScriptedGateway) -> None:
-        session = await begin(running, gateway)
-        await session.heard("heartbeat")
-        await running.agent.attached.wait()
-        before = len(asyncio.all_tasks())
-        for _ in range(5):
-            session.end(UNREACHABLE)
-            session = await gateway.attached()
-            await session.heard("heartbeat")
-            await running.agent.attached.wait()
-        await session.heard("heartbeat")
-
-        assert len(asyncio.all_tasks()) <= before + 1  # a gRPC task or so comes and goes
 
 
 class TestHealth:
@@ -493,127 +343,3 @@ class TestCounting:
         session.send(count_tokens=self.question(1, "a", "b"))
 
         assert list((await session.heard("tokens_counted")).prompt_tokens) == [-1, -1]
-
-
-class TestLeaving:
-    async def test_an_idle_executor_says_so_and_ends_its_stream(
-        self, running: Running, gateway: ScriptedGateway
-    ) -> None:
-        session = await begin(running, gateway)
-        await running.agent.attached.wait()
-        running.stop.set()
-
-        await running.ended()
-        assert session.kinds.count("leaving") == 1
-        assert gateway.attempts == 1
-
-    async def test_what_runs_may_end_and_is_handed_over(self, running: Running, gateway: ScriptedGateway) -> None:
-        session = await begin(running, gateway)
-        session.assign(assign())
-        call = await running.call()
-        running.stop.set()
-        await session.heard("leaving")
-        call.succeed()
-        assert (await session.heard("finished")).HasField("result")
-        session.stored(ref())
-
-        await running.ended()
-
-    async def test_what_does_not_end_in_time_is_cancelled_and_told(
-        self, running: Running, gateway: ScriptedGateway
-    ) -> None:
-        running.start(drain_seconds=0.02)
-        session = await gateway.attached()
-        session.assign(assign())
-        call = await running.call()
-        running.stop.set()
-
-        assert (await session.heard("finished")).HasField("cancelled")
-        assert call.cancelled.is_set()
-        session.stored(ref())
-        await running.ended()
-
-    async def test_a_result_that_nobody_has_stored_is_handed_to_the_next_leader(
-        self, running: Running, gateway: ScriptedGateway
-    ) -> None:
-        session = await begin(running, gateway)
-        session.assign(assign())
-        (await running.call()).succeed()
-        await session.heard("finished")
-        session.end(UNREACHABLE)
-        running.stop.set()
-        session = await gateway.attached()
-        assert (await session.heard("finished")).HasField("result")
-        await session.heard("leaving")
-        session.stored(ref())
-
-        await running.ended()
-
-    async def test_a_scheduler_that_does_not_end_the_stream_is_not_waited_for(
-        self, running: Running, gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(module, "_FAREWELL_SECONDS", 0.05)
-        gateway.ends_with_executor = False
-        await begin(running, gateway)
-        await running.agent.attached.wait()
-        running.stop.set()
-
-        await running.ended()
-
-    async def test_without_a_scheduler(self, agents: Agents) -> None:
-        running = agents(f"127.0.0.1:{free_port()}")
-        running.start()
-        await running.worker.looked.get()
-        running.stop.set()
-
-        await running.ended()
-
-    async def test_while_the_engine_still_loads(self, running: Running, gateway: ScriptedGateway) -> None:
-        running.worker.started.clear()
-        running.start()
-        running.stop.set()
-
-        await running.ended()
-        assert gateway.attempts == 0
-
-
-class TestDrain:
-    async def test_it_finishes_what_runs_and_leaves(self, running: Running, gateway: ScriptedGateway) -> None:
-        running.start(drain_seconds=0.0)  # that is for a stop: a drain waits as long as it takes
-        session = await gateway.attached()
-        session.assign(assign())
-        call = await running.call()
-        session.send(drain=executor_pb2.Drain())
-        await session.heard("leaving")
-        for _ in range(10):  # time enough to be impatient
-            await session.heard("heartbeat")
-        call.succeed()
-        assert (await session.heard("finished")).HasField("result")
-        session.stored(ref())
-
-        await running.ended()
-        assert session.finished_reading.is_set()
-
-    async def test_a_new_leader_is_told(self, running: Running, gateway: ScriptedGateway) -> None:
-        session = await begin(running, gateway)
-        session.assign(assign())
-        await running.call()
-        session.send(drain=executor_pb2.Drain())
-        await session.heard("leaving")
-        session.end(UNREACHABLE)
-
-        await (await gateway.attached()).heard("leaving")
-
-    async def test_a_stop_ends_the_patience(self, running: Running, gateway: ScriptedGateway) -> None:
-        running.start(drain_seconds=0.02)
-        session = await gateway.attached()
-        session.assign(assign())
-        await running.call()
-        session.send(drain=executor_pb2.Drain())
-        await session.heard("leaving")
-        running.stop.set()
-
-        assert (await session.heard("finished")).HasField("cancelled")
-        session.stored(ref())
-        await running.ended()
-        assert session.kinds.count("leaving") == 1
