@@ -86,7 +86,7 @@ def simulate(folder: Path, processes: int | None) -> None:
         if not found:
             raise NoResults(f"{folder}: no phase has ended yet")
     store.write_json("agreement.json", {"policies": [one.plain() for one in found]})
-    click.echo("\n".join(reports.markdown_agreement(found, config.divided_by)))
+    click.echo("\n".join(reports.markdown_agreement(found)))
 
 
 @experiment.command()

@@ -103,7 +103,7 @@ def markdown(found: Findings) -> list[str]:
     head_line = f"{config.name}: {told}; means with 95 % intervals over paired jobs."
     note = "Full step: of a full batch, as the calls of that policy tell; engines are not equally fast in every phase."
     if by_policy:
-        note += f" Predicted: simulated on {reference}'s jobs and {reference}'s engines for all, so of the order alone."
+        note += " Predicted: all phases' jobs on their engines, simulated under each policy, so of the order alone."
     return [head_line, "", *lines, "", note]
 
 
@@ -118,14 +118,14 @@ def full_step(phases: Sequence[Phase], policy: str) -> float:
 
 
 def _predicted(one: Agreement | None, reference: Agreement | None) -> str:
-    if one is None or reference is None or one.predicted is None or not reference.predicted:
+    if one is None or reference is None or not reference.predicted:
         return "–"
     return f"{one.predicted / reference.predicted:.3f}"
 
 
-def markdown_agreement(agreements: Sequence[Agreement], reference: str) -> list[str]:
+def markdown_agreement(agreements: Sequence[Agreement]) -> list[str]:
     """Live and simulated means side by side."""
-    head = ["policy", "live (s)", "simulated (s)", "difference", f"predicted from {reference}'s jobs (s)"]
+    head = ["policy", "live (s)", "simulated (s)", "difference", "from all jobs (s)"]
     lines = [_row(head), _row(["---"] + ["--:"] * (len(head) - 1))]
     return lines + [_row(cells) for cells in _agreement_rows(agreements)]
 
@@ -145,15 +145,9 @@ def _sections(store: Store, found: Findings) -> list[Section]:
                 key="agreement",
                 title="Live and simulated",
                 text="The simulator is told what the jobs of each phase took, how fast the engine was and what"
-                " there was to learn from. The last column is what it says of every policy from"
-                " the reference's jobs alone.",
-                columns=(
-                    "policy",
-                    "live (s)",
-                    "simulated (s)",
-                    "difference",
-                    f"from {found.config.divided_by}'s jobs (s)",
-                ),
+                " there was to learn from. The last column is what it says of every policy from the jobs of"
+                " all phases: there the order of service is all that differs.",
+                columns=("policy", "live (s)", "simulated (s)", "difference", "from all jobs (s)"),
                 rows=list(_agreement_rows(found.agreements)),
             )
         )
@@ -197,7 +191,7 @@ def _agreement_rows(agreements: Sequence[Agreement]) -> Sequence[Sequence[str]]:
             f"{one.live:.2f}",
             f"{one.simulated:.2f}",
             f"{one.difference:+.1%}",
-            "–" if one.predicted is None else f"{one.predicted:.2f}",
+            f"{one.predicted:.2f}",
         ]
         for one in agreements
     ]
